@@ -1,0 +1,194 @@
+/**
+ * The contract between models and devices.
+ *
+ * Notation, here and everywhere: B batch, N tokens (= H·W), C channels, H/W height and width in latent
+ * pixels, D head width, R tokens merged. Activations are channels-last: a feature map `[B, H, W, C]` is,
+ * byte for byte, the token matrix `[B, N, C]`.
+ *
+ * Operations are synchronous to call and return new tensors; only `read*` waits for the device. Models never
+ * name a device, and nothing but a backend looks inside a handle.
+ *
+ * @module
+ */
+
+/**
+ * An opaque f32 (or, on a GPU, f16) matrix of rows: the last dimension is contiguous, the others are
+ * flattened to rows that lie `stride` elements apart.
+ */
+export interface Tensor {
+  readonly shape: readonly number[];
+  /** Elements between the starts of two rows; `shape.at(-1)` unless the tensor is a view of columns. */
+  readonly stride: number;
+}
+
+/** A tensor on the host as it stands in a checkpoint, row-major. */
+export interface HostTensor {
+  readonly name: string;
+  readonly dtype: "F16" | "F32" | "BF16";
+  readonly shape: readonly number[];
+  /** Little-endian bytes, `product(shape) * bytesPerElement` of them. */
+  readonly data: Uint8Array;
+}
+
+/** Weights of a matrix product or convolution, repacked for the device. `name` is their checkpoint path. */
+export interface Weight {
+  readonly name: string;
+  readonly kind: "linear" | "conv";
+  /** Input features (linear) or input channels (conv). */
+  readonly cin: number;
+  /** Output features or channels. */
+  readonly cout: number;
+  /** Kernel height and width; 1 for a linear weight. */
+  readonly kernel: number;
+}
+
+/** Scale and shift of a normalisation. */
+export interface NormWeight {
+  readonly name: string;
+  readonly channels: number;
+}
+
+/** Element-wise functions. `gelu` is the exact one (erf), `quick_gelu` is x·σ(1.702x). */
+export type Activation = "silu" | "gelu" | "quick_gelu";
+
+/** What a matrix product or convolution does to its result before storing it: act(x·W + bias) + residual. */
+export interface Epilogue {
+  activation?: Activation;
+  /** Added last; the shape of the output. */
+  residual?: Tensor;
+  /** `[B, Cout]`, added to every row of image b together with the bias (a ResNet's time embedding). */
+  rowBias?: Tensor;
+}
+
+export interface ConvOptions extends Epilogue {
+  /** 1 by default. */
+  stride?: 1 | 2;
+  /** Zeros added at top, left, bottom and right; `kernel >> 1` on every side by default. */
+  pad?: readonly [top: number, left: number, bottom: number, right: number];
+}
+
+export interface AttentionOptions {
+  heads: number;
+  /** Query i sees keys 0..i. */
+  causal?: boolean;
+  /** 1/√D by default. */
+  scale?: number;
+  /** Checkpoint path of the layer, for statistics. */
+  name?: string;
+}
+
+/** Which tokens may be merged into which. See `src/tome/` and arXiv 2303.17604, section 4. */
+export interface MatchOptions {
+  /** Grid of the tokens: N = height·width, row-major. */
+  height: number;
+  width: number;
+  /** Cells of `sy` rows × `sx` columns, one destination each. */
+  sx: number;
+  sy: number;
+  /** Tokens to merge, 1 ≤ r ≤ N − destinations. */
+  r: number;
+  /**
+   * `[B, ⌊height/sy⌋ · ⌊width/sx⌋]`: position of each cell's destination, row-major in the cell. Zeros (the
+   * top left token) when absent.
+   */
+  randIdx?: Int32Array;
+  /** Checkpoint path of the transformer block, for statistics. */
+  name?: string;
+}
+
+/**
+ * A merge, on its device: of N tokens, each image keeps N − R. The kept rows of image b are its unmerged
+ * source tokens, then its destinations, each in ascending token order.
+ */
+export interface MergePlan {
+  readonly batch: number;
+  readonly tokens: number;
+  readonly merged: number;
+}
+
+/** The values of a plan, on the host. */
+export interface PlanValues {
+  /** `[B, N]`: the row, 0..N−R−1, of the merged matrix that token n went to. */
+  rowOf: Int32Array;
+}
+
+/** The best destination of every source token, on the host. */
+export interface MatchValues {
+  /** `[B, Nsrc]`: cosine similarity to the best destination (0 for a token of zero norm). */
+  nodeMax: Float32Array;
+  /** `[B, Nsrc]`: that destination's position in the ascending list of destinations; ties go to the lower. */
+  nodeIdx: Int32Array;
+}
+
+/** What `scope` may hand out of a scope. */
+export type Scoped = Tensor | MergePlan | void | undefined | readonly (Tensor | MergePlan | undefined)[];
+
+export interface Backend {
+  readonly device: "reference" | "cpu" | "gpu" | "shapes";
+  /** One line for people: kernels, threads, adapter. */
+  readonly description: string;
+
+  // Weights: repacked once, kept until `dispose`.
+  /** `[out, in]` matrices with the same `in`, stacked along `out`; biases likewise, or none. */
+  linearWeight(weights: readonly HostTensor[], biases?: readonly HostTensor[]): Weight;
+  /** `[out, in, k, k]`. */
+  convWeight(weight: HostTensor, bias?: HostTensor): Weight;
+  normWeight(weight: HostTensor, bias: HostTensor): NormWeight;
+
+  // Memory.
+  upload(data: Float32Array, shape: readonly number[]): Tensor;
+  /** A copy without row gaps; waits for the device. */
+  read(x: Tensor): Promise<Float32Array>;
+  /** Frees, at its end, whatever was made inside, except what it returns: that lives in the outer scope. */
+  scope<T extends Scoped>(body: () => T): T;
+  /** Takes a tensor or plan out of its scope; it then lives until `free`. */
+  keep<T extends Tensor | MergePlan>(x: T): T;
+  free(x: Tensor | MergePlan): void;
+  /** The most bytes that activations held at once since the last call with `reset`. */
+  peakBytes(reset?: boolean): number;
+  /** Images `from` to `to` (exclusive) of the first dimension; shares memory, and is not to be freed. */
+  rows(x: Tensor, from: number, to: number): Tensor;
+  /** Channels `from` to `to` (exclusive) of the last dimension; shares memory, and is not to be freed. */
+  columns(x: Tensor, from: number, to: number): Tensor;
+  /** The same rows under another shape with the same last dimension. */
+  reshape(x: Tensor, shape: readonly number[]): Tensor;
+
+  // Layers.
+  /** `[..., Cin]` → `[..., Cout]`. */
+  linear(x: Tensor, w: Weight, options?: Epilogue): Tensor;
+  /** `[B, H, W, Cin]` → `[B, H', W', Cout]`. */
+  conv2d(x: Tensor, w: Weight, options?: ConvOptions): Tensor;
+  /** `[B, H, W, C]` or `[B, N, C]`: normalised over rows and the channels of each group, then silu if asked. */
+  groupNorm(x: Tensor, w: NormWeight, options: { groups: number; eps: number; silu?: boolean }): Tensor;
+  layerNorm(x: Tensor, w: NormWeight, options: { eps: number }): Tensor;
+  /** q `[B, N, heads·D]`, k and v `[B, M, heads·D]` → `[B, N, heads·D]`; the N×M scores are never stored. */
+  attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor;
+  /** `[..., 2C]` → `[..., C]`: x[:C] · gelu(x[C:]). */
+  geglu(x: Tensor): Tensor;
+  activation(x: Tensor, kind: Activation): Tensor;
+  /** Nearest neighbour, `[B, H, W, C]` → `[B, height, width, C]`; height is 2H or 2H − 1, width likewise. */
+  upsample(x: Tensor, height: number, width: number): Tensor;
+  /** Along channels. */
+  concat(a: Tensor, b: Tensor): Tensor;
+  /** Along the first dimension. */
+  stack(parts: readonly Tensor[]): Tensor;
+  /** Σ coefficient · tensor, in the order given, for 1 to 6 tensors of one shape. */
+  lincomb(terms: readonly (readonly [coefficient: number, x: Tensor])[]): Tensor;
+  /** mask · a + (1 − mask) · b; the mask's last dimension is 1. */
+  blend(mask: Tensor, a: Tensor, b: Tensor): Tensor;
+
+  // Token merging.
+  /** `[B, N, C]` → the plan that merges the r sources most similar to a destination. */
+  match(metric: Tensor, options: MatchOptions): MergePlan;
+  /** The first half of `match`, brought to the host. */
+  bestMatches(metric: Tensor, options: Omit<MatchOptions, "r">): Promise<MatchValues>;
+  /** A plan made on the host. Every row 0..N−R−1 must be the row of at least one token. */
+  planFrom(values: PlanValues, shape: { batch: number; tokens: number; merged: number }): MergePlan;
+  readPlan(plan: MergePlan): Promise<PlanValues>;
+  /** `[B, N, C]` → `[B, N − R, C]`: each row is the mean of its tokens, added in ascending token order. */
+  merge(plan: MergePlan, x: Tensor): Tensor;
+  /** `[B, N − R, C]` → `[B, N, C]`: every token gets its row, plus the residual. */
+  unmerge(plan: MergePlan, y: Tensor, residual?: Tensor): Tensor;
+
+  dispose(): Promise<void>;
+}
