@@ -150,8 +150,12 @@ export interface Backend {
   rows(x: Tensor, from: number, to: number): Tensor;
   /** Channels `from` to `to` (exclusive) of the last dimension; shares memory, and is not to be freed. */
   columns(x: Tensor, from: number, to: number): Tensor;
-  /** The same rows under another shape with the same last dimension. */
+  /** The same rows under another shape with the same last dimension; a view like `rows`. */
   reshape(x: Tensor, shape: readonly number[]): Tensor;
+  /** Uninitialised, to be filled with `write`. */
+  empty(shape: readonly number[]): Tensor;
+  /** Copies `source` over `target`, a tensor or view of the same shape. The only operation that changes a tensor. */
+  write(target: Tensor, source: Tensor): void;
 
   // Layers.
   /** `[..., Cin]` → `[..., Cout]`. */
@@ -160,6 +164,12 @@ export interface Backend {
   conv2d(x: Tensor, w: Weight, options?: ConvOptions): Tensor;
   /** `[B, H, W, C]` or `[B, N, C]`: normalised over rows and the channels of each group, then silu if asked. */
   groupNorm(x: Tensor, w: NormWeight, options: { groups: number; eps: number; silu?: boolean }): Tensor;
+  /**
+   * The two halves of `groupNorm`, for images normalised strip by strip: `[B, 2C]`, each channel's scale and
+   * then each channel's shift; and x · scale + shift, then silu if asked. Bit for bit what `groupNorm` gives.
+   */
+  groupNormAffine(x: Tensor, w: NormWeight, options: { groups: number; eps: number }): Tensor;
+  affine(x: Tensor, scaleShift: Tensor, options?: { silu?: boolean }): Tensor;
   layerNorm(x: Tensor, w: NormWeight, options: { eps: number }): Tensor;
   /** q `[B, N, heads·D]`, k and v `[B, M, heads·D]` → `[B, N, heads·D]`; the N×M scores are never stored. */
   attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor;
