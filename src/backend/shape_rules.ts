@@ -151,6 +151,15 @@ export function reshapeRule(x: Tensor, shape: Shape): number[] {
   return [...shape];
 }
 
+export function emptyRule(shape: Shape): number[] {
+  needDims("make an empty tensor", shape);
+  return [...shape];
+}
+
+export function writeRule(target: Tensor, source: Tensor): void {
+  needShape("write", "a source", target.shape, source.shape);
+}
+
 // Layers.
 
 function needActivation(op: string, kind: Activation): void {
@@ -221,6 +230,21 @@ export function groupNormRule(x: Tensor, w: NormWeight, options: { groups: numbe
     refuse(op, `a number of groups that divides ${w.channels}`, options.groups);
   }
   needEps(op, options.eps);
+  return [...x.shape];
+}
+
+export function groupNormAffineRule(
+  x: Tensor,
+  w: NormWeight,
+  options: { groups: number; eps: number },
+): number[] {
+  const [batch] = groupNormRule(x, w, options);
+  return [batch, 2 * w.channels];
+}
+
+export function affineRule(x: Tensor, scaleShift: Tensor): number[] {
+  if (x.shape.length < 2) refuse("run affine", "a tensor [B, ..., C]", show(x.shape));
+  needShape("run affine", "scale and shift", [x.shape[0], 2 * x.shape[x.shape.length - 1]], scaleShift.shape);
   return [...x.shape];
 }
 
