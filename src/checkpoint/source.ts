@@ -21,6 +21,8 @@ export interface ByteSource {
 export interface FolderSource {
   /** For messages. */
   readonly name: string;
+  /** What is there, for messages when a file is missing. */
+  kind(): Promise<"folder" | "file" | "nothing">;
   has(path: string): Promise<boolean>;
   /** @throws {CheckpointError} if there is no such file or it cannot be read. */
   open(path: string): Promise<ByteSource>;
@@ -130,6 +132,14 @@ export function localFolder(path: string): FolderSource {
   const at = (file: string) => `${path.replace(/[/\\]+$/, "")}/${file}`;
   return {
     name: path,
+    async kind() {
+      const { stat } = await import("node:fs/promises");
+      try {
+        return (await stat(path)).isDirectory() ? "folder" : "file";
+      } catch {
+        return "nothing";
+      }
+    },
     async has(file) {
       const { stat } = await import("node:fs/promises");
       try {
@@ -146,6 +156,7 @@ export function localFolder(path: string): FolderSource {
 export function memoryFolder(name: string, files: ReadonlyMap<string, Uint8Array | Blob>): FolderSource {
   return {
     name,
+    kind: () => Promise.resolve("folder"),
     has: (path) => Promise.resolve(files.has(path)),
     open(path) {
       const data = files.get(path);
