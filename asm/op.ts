@@ -5,13 +5,15 @@ export enum Op {
   Widen = 1,
   Gemm = 2,
   Conv = 3,
-  PackWeight = 4,
+  /** The peak loop of `bench kernels`. */
+  Peak = 4,
   // attention.ts
   Attention = 10,
   // norm.ts
   LayerNorm = 20,
   GroupNormStats = 21,
   GroupNormApply = 22,
+  GroupNormAffine = 23,
   // elementwise.ts
   Activation = 30,
   Geglu = 31,
@@ -20,11 +22,10 @@ export enum Op {
   Lincomb = 34,
   Blend = 35,
   // tome.ts
-  InverseNorms = 40,
   PackDestinations = 41,
   Match = 42,
   Select = 43,
-  MergeCount = 44,
+  ListMembers = 44,
   Merge = 45,
   Unmerge = 46,
 }
