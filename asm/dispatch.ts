@@ -1,4 +1,5 @@
 import { Op } from "./op";
+import { attentionTask } from "./attention";
 import { gemmTask, peakTask, widenTask } from "./gemm";
 import { convTask } from "./conv";
 import { groupNormAffineTask, groupNormApplyTask, groupNormStatsTask, layerNormTask } from "./norm";
@@ -23,6 +24,7 @@ export function dispatch(op: i32, p: usize, task: i32, scratch: usize): void {
     case Op.ListMembers: return listMembersTask(p, task, scratch);
     case Op.Merge: return mergeTask(p, task, scratch);
     case Op.Unmerge: return unmergeTask(p, task, scratch);
+    case Op.Attention: return attentionTask(p, task, scratch);
     case Op.LayerNorm: return layerNormTask(p, task, scratch);
     case Op.GroupNormStats: return groupNormStatsTask(p, task, scratch);
     case Op.GroupNormAffine: return groupNormAffineTask(p, task, scratch);

@@ -7,3 +7,4 @@ export {
 } from "./tome";
 export { groupNormAffineTask, groupNormApplyTask, groupNormStatsTask, layerNormTask } from "./norm";
 export { activationTask, blendTask, copyRowsTask, gegluTask, lincombTask, upsampleTask } from "./elementwise";
+export { attentionTask } from "./attention";

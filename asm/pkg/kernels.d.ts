@@ -1,6 +1,7 @@
 /** Exports of every kernels*.wasm; see asm/README.md. Written by asm/build.ts. */
 export interface Kernels {
   activationTask(a0: number, a1: number, a2: number): void;
+  attentionTask(a0: number, a1: number, a2: number): void;
   blendTask(a0: number, a1: number, a2: number): void;
   closeThreads(): void;
   convTask(a0: number, a1: number, a2: number): void;

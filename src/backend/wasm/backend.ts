@@ -20,6 +20,7 @@ import type {
   Weight,
 } from "../backend.ts";
 import * as rule from "../shape_rules.ts";
+import { attention } from "./attention.ts";
 import { conv2d } from "./conv.ts";
 import { activation, blend, concat, copyRows, geglu, lincomb, stack, upsample } from "./elementwise.ts";
 import { type HostedTensor, owned, WasmHost } from "./host.ts";
@@ -192,7 +193,7 @@ export class WasmBackend implements Backend {
 
   attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
     rule.attentionRule(q, k, v, options);
-    throw new Error("attention: not built yet");
+    return attention(this.host, this.#use(q), this.#use(k), this.#use(v), options);
   }
 
   geglu(x: Tensor): Tensor {
