@@ -98,7 +98,10 @@ function expParts(hi: number, lo: number): number {
     factorial /= n;
     q = q * r + 1 / factorial;
   }
-  const y = 1 + (r + (c + r * r * q));
+  const tail = c + r * r * q;
+  const s = r + tail;
+  const sum = 1 + s;
+  const y = sum + (((1 - sum) + s) + ((r - s) + tail));
   // In two factors, since neither 2^1024 nor 2^-1075 is a normal double.
   const half = k >> 1;
   return y * powerOfTwo(half) * powerOfTwo(k - half);
