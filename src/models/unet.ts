@@ -32,10 +32,8 @@ export async function loadUnet(b: Backend, source: WeightSource, config: UnetCon
   const channels = config.block_out_channels;
   const levels = channels.length;
   const temb = channels[0] * 4;
-  const layers = perLevel(config.layers_per_block, levels);
-  const depth = perLevel(config.transformer_layers_per_block, levels);
-  // diffusers' historical name: `attention_head_dim` is the number of heads unless `num_attention_heads` is given.
-  const heads = perLevel(config.num_attention_heads ?? config.attention_head_dim, levels);
+  const { layers_per_block: layers, transformer_layers_per_block: depth, num_attention_heads: heads } =
+    config;
   const transformer = (w: WeightReader, level: number) =>
     loadSpatialTransformer(w, {
       channels: channels[level],
@@ -188,8 +186,4 @@ function timeEmbedding(b: Backend, unet: Unet, batch: number, timestep: number):
     });
     return b.linear(h, unet.time_embedding.linear_2, { activation: "silu" });
   });
-}
-
-function perLevel(value: number | readonly number[], levels: number): readonly number[] {
-  return typeof value === "number" ? new Array<number>(levels).fill(value) : value;
 }

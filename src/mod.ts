@@ -1,0 +1,36 @@
+/**
+ * Stable Diffusion with Token Merging, wherever JavaScript runs.
+ *
+ * @example
+ * ```ts
+ * import { applyPatch, loadPipeline } from "tome-edge";
+ *
+ * const pipe = await loadPipeline();
+ * applyPatch(pipe, { ratio: 0.5 });
+ * const { images } = await pipe.generate({ prompt: "a 3d icon of a red apple", seed: 1 });
+ * await pipe.dispose();
+ * ```
+ *
+ * @module
+ */
+export { EMBEDDED_MODEL, type LoadOptions, loadPipeline, Pipeline } from "./pipeline/pipeline.ts";
+export type {
+  GenerateOptions,
+  GenerateResult,
+  Image,
+  ModelInfo,
+  Picture,
+  Stats,
+  Step,
+} from "./pipeline/options.ts";
+export { applyPatch, removePatch } from "./tome/patch.ts";
+export type { TokenMergingOptions } from "./tome/options.ts";
+export {
+  bipartiteSoftMatchingRandom2d,
+  type SoftMatching,
+  type SoftMatchingOptions,
+} from "./tome/bipartite_soft_matching.ts";
+export { type BackendOptions, createBackend, type DeviceName } from "./backend/mod.ts";
+export type { Backend, MergePlan, Tensor } from "./backend/backend.ts";
+export { AbortError, CheckpointError, DeviceError } from "./errors.ts";
+export { VERSION } from "./version.ts";

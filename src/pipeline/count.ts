@@ -1,0 +1,59 @@
+import type { Backend, HostTensor } from "../backend/backend.ts";
+import { countWork, WorkLog } from "../backend/count.ts";
+import { createShapesBackend } from "../backend/shapes/backend.ts";
+import type { UnetConfig } from "../checkpoint/configs.ts";
+import { loadUnet, type Unet, unetForward } from "../models/unet.ts";
+import type { WeightSource } from "../nn/weights.ts";
+import type { TokenMergingOptions } from "../tome/options.ts";
+
+/** Weights that are nothing but their shapes. */
+const SHAPES: WeightSource = {
+  take: (name, shape): HostTensor => ({ name, dtype: "F16", shape, data: new Uint8Array(0) }),
+};
+
+export interface CallShape {
+  /** Latent pixels. */
+  width: number;
+  height: number;
+  /** Images in the batch, each once for every branch of guidance. */
+  images: number;
+  branches: number;
+  contextTokens: number;
+  tokenMerging: Required<TokenMergingOptions> | null;
+}
+
+/** Counts the work of a UNet without doing any: a forward pass over shapes alone. */
+export class CallCounter {
+  readonly #log = new WorkLog();
+  readonly #backend: Backend = countWork(createShapesBackend(), this.#log);
+  readonly #unet: Promise<Unet>;
+
+  constructor(readonly config: UnetConfig) {
+    this.#unet = loadUnet(this.#backend, SHAPES, config);
+  }
+
+  /** Multiply-adds of one network call. */
+  async count({ width, height, images, branches, contextTokens, tokenMerging }: CallShape): Promise<WorkLog> {
+    const b = this.#backend, batch = images * branches;
+    const unet = await this.#unet;
+    this.#log.clear();
+    b.scope(() => {
+      const x = b.upload(EMPTY, [batch, height, width, this.config.in_channels]);
+      const context = b.upload(EMPTY, [batch, contextTokens, this.config.cross_attention_dim]);
+      const merging = tokenMerging
+        ? {
+          options: tokenMerging,
+          latentHeight: height,
+          latentWidth: width,
+          seeds: new Array<number>(images).fill(0),
+          branches,
+          step: 0,
+        }
+        : undefined;
+      unetForward(b, unet, x, { timestep: 0, context, merging });
+    });
+    return this.#log;
+  }
+}
+
+const EMPTY = new Float32Array(0);

@@ -1,0 +1,162 @@
+import { fileURLToPath } from "node:url";
+import { AbortError } from "../errors.ts";
+import { formatParameters } from "../image/parameters.ts";
+import { encodePng } from "../image/png.ts";
+import type { TokenMergingOptions } from "../tome/options.ts";
+import { VERSION } from "../version.ts";
+import { Engine, type EngineLike, type EngineOptions, type EngineResult, type EngineStep } from "./engine.ts";
+import type { GenerateOptions, GenerateResult, Image, ModelInfo, Picture, Request, Step } from "./options.ts";
+import { previewPicture } from "./preview.ts";
+import { RemoteEngine } from "./remote_engine.ts";
+import { resolveRequest } from "./request.ts";
+
+export interface LoadOptions extends EngineOptions {
+  /** Run in a worker, so that the caller's thread stays free; true by default. */
+  worker?: boolean;
+}
+
+/** The small model that comes with the package. */
+export const EMBEDDED_MODEL: URL = new URL("../../models/emoji/", import.meta.url);
+
+/**
+ * Loads a diffusers folder with `.safetensors` weights.
+ *
+ * Throws a `CheckpointError` that names the file or tensor for a folder that cannot be used, and a `DeviceError`
+ * for a device that cannot.
+ *
+ * @example
+ * ```ts
+ * const pipe = await loadPipeline("models/emoji");
+ * const { images } = await pipe.generate({ prompt: "a 3d icon of a red apple", seed: 1 });
+ * await pipe.dispose();
+ * ```
+ */
+export async function loadPipeline(
+  model: string | URL = EMBEDDED_MODEL,
+  options: LoadOptions = {},
+): Promise<Pipeline> {
+  const { worker = true, ...engineOptions } = options;
+  const folder = model instanceof URL || /^file:/.test(model) ? fileURLToPath(model) : model;
+  return new Pipeline(await (worker ? RemoteEngine : Engine).load(folder, engineOptions));
+}
+
+/** A loaded model. Runs are done one after the other, in the order of the calls. */
+export class Pipeline {
+  /** What `applyPatch` sets: the merging of runs that do not say otherwise. */
+  tokenMerging: TokenMergingOptions | null = null;
+  readonly #engine: EngineLike;
+  /** Ends when the last run that was asked for has ended. */
+  #queue: Promise<void> = Promise.resolve();
+  #disposed = false;
+
+  constructor(engine: EngineLike) {
+    this.#engine = engine;
+  }
+
+  get info(): ModelInfo {
+    return this.#engine.info;
+  }
+
+  /** Draws `n` pictures. Throws `TypeError` or `RangeError` for options that cannot be used, `AbortError` if stopped. */
+  async generate(options: GenerateOptions): Promise<GenerateResult> {
+    const previews = options?.onStep !== undefined;
+    for await (const step of this.#run(options, previews)) {
+      options.onStep?.(step);
+      if (step.result) return step.result;
+    }
+    throw new Error("The run ended without a result");
+  }
+
+  /** The same, step by step; the last step carries the result. Leaving the loop early stops the run. */
+  steps(options: GenerateOptions): AsyncGenerator<Step, void> {
+    return this.#run(options, true);
+  }
+
+  async dispose(): Promise<void> {
+    this.#disposed = true;
+    await this.#queue;
+    await this.#engine.dispose();
+  }
+
+  async *#run(options: GenerateOptions, previews: boolean): AsyncGenerator<Step, void> {
+    if (this.#disposed) {
+      throw new Error("Cannot generate: expected a pipeline in use, found one that was disposed");
+    }
+    const request = resolveRequest(options, { model: this.info, patch: this.tokenMerging, previews });
+    const before = this.#queue;
+    let finish!: () => void;
+    this.#queue = Promise.all([before, new Promise<void>((resolve) => finish = resolve)]).then(() =>
+      undefined
+    );
+    try {
+      await untilAborted(before, options.signal);
+      const run = this.#engine.run(request, options.signal);
+      try {
+        let last: EngineStep | undefined; // kept back, to carry the result
+        for (;;) {
+          const next = await run.next();
+          if (next.done) {
+            yield { ...this.#step(last!), result: this.#result(request, next.value) };
+            return;
+          }
+          last = next.value;
+          if (last.index < last.total) yield this.#step(last);
+        }
+      } finally {
+        await run.return(undefined as never);
+      }
+    } finally {
+      finish();
+    }
+  }
+
+  #step({ index, total, timestep, seconds, preview }: EngineStep): Step {
+    return {
+      index,
+      total,
+      timestep,
+      seconds,
+      preview: () => {
+        if (!preview) return [];
+        const { latents, pictures, width, height, map } = preview;
+        const each = latents.length / pictures;
+        return Array.from({ length: pictures }, (_, i) => {
+          const part = latents.subarray(i * each, (i + 1) * each);
+          return toImage(previewPicture(part, { width, height, factor: this.info.factor, map }), {});
+        });
+      },
+    };
+  }
+
+  #result(request: Request, { pictures, stats, warnings }: EngineResult): GenerateResult {
+    const images = pictures.map((picture, i) => {
+      const text: Record<string, string> = { parameters: this.#parameters(request, request.seed + i) };
+      text.Software = `tome-edge ${VERSION}`;
+      if (this.info.attribution) text.Copyright = this.info.attribution;
+      return toImage(picture, text);
+    });
+    return { images, stats, warnings };
+  }
+
+  #parameters(request: Request, seed: number): string {
+    return formatParameters({ ...request, seed, model: this.info.name, version: VERSION });
+  }
+}
+
+function toImage({ width, height, data }: Picture, text: Record<string, string>): Image {
+  const pixels = data as Uint8ClampedArray<ArrayBuffer>;
+  return { width, height, data: pixels, png: () => encodePng({ width, height, data: pixels }, { text }) };
+}
+
+/** Waits in the queue, but no longer than the caller wants to. */
+async function untilAborted(before: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
+  let abort!: () => void;
+  const aborted = new Promise<never>((_, reject) => abort = () => reject(new AbortError()));
+  if (signal?.aborted) abort();
+  signal?.addEventListener("abort", abort, { once: true });
+  try {
+    await Promise.race([before, aborted]);
+  } finally {
+    signal?.removeEventListener("abort", abort);
+  }
+}

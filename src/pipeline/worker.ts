@@ -1,0 +1,62 @@
+/** The engine's worker: what `RemoteEngine` starts. */
+import { Engine } from "./engine.ts";
+import { type FromWorker, plainError, type ToWorker } from "./messages.ts";
+
+const scope = globalThis as unknown as {
+  onmessage: (event: MessageEvent<ToWorker>) => void;
+  postMessage(message: FromWorker, transfer?: Transferable[]): void;
+  close(): void;
+};
+
+let engine: Engine | undefined;
+const running = new Map<number, AbortController>();
+
+scope.onmessage = async ({ data: message }) => {
+  switch (message.type) {
+    case "load":
+      try {
+        engine = await Engine.load(message.model, message.options);
+        scope.postMessage({ type: "loaded", info: engine.info });
+      } catch (error) {
+        scope.postMessage({ type: "failed", error: plainError(error) });
+      }
+      return;
+    case "run":
+      return await run(message.id, message.request);
+    case "abort":
+      running.get(message.id)?.abort();
+      return;
+    case "dispose":
+      await engine?.dispose();
+      scope.postMessage({ type: "disposed" });
+      scope.close();
+      return;
+    default:
+      message satisfies never;
+  }
+};
+
+async function run(id: number, request: Parameters<Engine["run"]>[0]): Promise<void> {
+  const controller = new AbortController();
+  running.set(id, controller);
+  try {
+    const steps = engine!.run(request, controller.signal);
+    for (;;) {
+      const next = await steps.next();
+      if (next.done) {
+        const { pictures } = next.value;
+        return scope.postMessage(
+          { type: "done", id, result: next.value },
+          pictures.map((p) => p.data.buffer as ArrayBuffer),
+        );
+      }
+      scope.postMessage({ type: "step", id, step: next.value });
+    }
+  } catch (error) {
+    scope.postMessage({ type: "failed", id, error: plainError(error) });
+  } finally {
+    running.delete(id);
+  }
+}
+
+scope.postMessage({ type: "ready" });
