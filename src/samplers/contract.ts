@@ -42,7 +42,7 @@ export interface StepOutput<T> {
   /** The estimate of x_0 at this step, for previews; LCM's last is `x` itself. */
   readonly denoised: T;
   /**
-   * What the next step must be given, at most six tensors: some of those handed in (`x`, `modelOutput`, `history`)
+   * What the next step must be given, `historyLength(index + 1)` tensors: some of those handed in (`x`, `modelOutput`, `history`)
    * or out (`denoised`). The caller keeps these alive for one step more, and may free an earlier history's others.
    */
   readonly history: readonly T[];
@@ -64,6 +64,9 @@ export interface Sampler {
   addNoise(index: number): readonly [image: number, noise: number];
   /** Whether step `index` adds fresh noise. */
   noisePerStep(index: number): boolean;
+  /** How many tensors step `index` must be given as `history`: 0 for the first, six at most. */
+  historyLength(index: number): number;
+  /** @throws {RangeError} for an index, and a {TypeError} for noise or history, that is not as said above. */
   step<T>(lincomb: Lincomb<T>, input: StepInput<T>): StepOutput<T>;
 }
 

@@ -40,6 +40,7 @@ export function createDdim(config: SamplerConfig, { steps, skip, eta }: RunOptio
       return [Math.sqrt(alpha), Math.sqrt(1 - alpha)];
     },
     noisePerStep: (index) => levels(index).deviation > 0,
+    historyLength: () => 0,
     step(lincomb, { index, x, modelOutput, noise }) {
       const { alpha, next, deviation } = levels(index);
       const x0 = predictX0(type, alpha);

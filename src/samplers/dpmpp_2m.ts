@@ -70,6 +70,7 @@ export function createDpmpp2m(config: SamplerConfig, options: RunOptions & { kar
       return [scale(sigmas[index]), scale(sigmas[index]) * sigmas[index]];
     },
     noisePerStep: () => false,
+    historyLength: (index) => isFirstOrder(index) ? 0 : 1,
     step(lincomb, { index, x, modelOutput, history = [] }) {
       const from = sigmas[index], to = sigmas[index + 1];
       const x0 = predictX0(type, scale(from) ** 2);

@@ -55,6 +55,7 @@ export function createEuler(config: SamplerConfig, options: RunOptions & { ances
     scaleInput: (index) => 1 / Math.sqrt(sigmas[index] ** 2 + 1),
     addNoise: (index) => [1, index < timesteps.length ? sigmas[index] : 0],
     noisePerStep: (index) => split(index).up > 0,
+    historyLength: () => 0,
     step(lincomb, { index, x, modelOutput, noise }) {
       const x0 = predictX0FromSigma(type, sigmas[index]);
       const { down, up } = split(index);

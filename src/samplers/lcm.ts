@@ -32,6 +32,7 @@ export function createLcm(config: SamplerConfig, { steps, skip }: RunOptions): S
       return [Math.sqrt(alpha), Math.sqrt(1 - alpha)];
     },
     noisePerStep: (index) => index < timesteps.length - 1,
+    historyLength: () => 0,
     step(lincomb, { index, x, modelOutput, noise }) {
       const t = timesteps[index];
       const x0 = predictX0(type, alphaAt(t));

@@ -104,6 +104,11 @@ export function createPndm(config: SamplerConfig, { steps, skip }: RunOptions): 
       return [Math.sqrt(alpha), Math.sqrt(1 - alpha)];
     },
     noisePerStep: () => false,
+    historyLength(index) {
+      if (index < prkCalls) return (index >> 2) + (index & 3 ? 1 + (index & 3) : 0);
+      if (prkCalls > 0) return 3;
+      return index === 1 ? 2 : Math.min(Math.max(index - 1, 0), 3);
+    },
     step(lincomb, { index, x, modelOutput, history = [] }): StepOutput<typeof x> {
       const x0 = predictX0(type, alphaAt(timesteps[index]));
       const method = index < prkCalls ? rungeKutta : multistep;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { RunOptions, Sampler, SamplerName } from "./contract.ts";
+import type { RunOptions, Sampler, SamplerName, StepInput } from "./contract.ts";
 import { createDdim } from "./ddim.ts";
 import { createDpmpp2m } from "./dpmpp_2m.ts";
 import { createEuler } from "./euler.ts";
@@ -79,6 +79,9 @@ export interface SamplerOptions {
 /**
  * A sampler for one run of `steps` steps over a model's noise schedule.
  *
+ * The name decides over the configuration: "dpm++_2m" is without Karras' noise levels also where the configuration
+ * sets `use_karras_sigmas` (`samplerOfConfig` gives the name that it means); Euler, which has no such name, follows it.
+ *
  * With `strength` below 1 the run is the last ⌊steps · strength⌋ steps, as diffusers' image-to-image pipelines take
  * them; start it from `addNoise(0)`.
  *
@@ -106,7 +109,13 @@ export function createSampler(name: string, config: SchedulerConfig, options: Sa
   }
   const run = SAMPLERS[sampler](settings, { steps, skip: steps - kept, eta });
   checkTimesteps(run, settings);
-  return run;
+  return {
+    ...run,
+    step(lincomb, input) {
+      checkStep(run, input);
+      return run.step(lincomb, input);
+    },
+  };
 }
 
 function checkSteps(sampler: SamplerName, config: SamplerConfig, steps: number): void {
@@ -128,6 +137,25 @@ function checkSteps(sampler: SamplerName, config: SamplerConfig, steps: number):
 function checkNumber(name: string, value: unknown): void {
   if (typeof value !== "number") {
     throw new TypeError(`Cannot sample with ${name} of type ${typeof value}: expected a number`);
+  }
+}
+
+function checkStep(run: Sampler, { index, noise, history = [] }: StepInput<unknown>): void {
+  const count = run.timesteps.length;
+  if (!Number.isInteger(index) || index < 0 || index >= count) {
+    throw new RangeError(
+      `Cannot take a step of ${run.name}: expected an index of 0 to ${count - 1}, found ${index}`,
+    );
+  }
+  if (run.noisePerStep(index) && noise === undefined) {
+    throw new TypeError(`Cannot take step ${index} of ${run.name}: expected noise, found none`);
+  }
+  // Else a multistep method would go on at a lower order and nobody would notice.
+  const expected = run.historyLength(index);
+  if (history.length < expected) {
+    throw new TypeError(
+      `Cannot take step ${index} of ${run.name}: expected the last step's history of ${expected}, found ${history.length}`,
+    );
   }
 }
 

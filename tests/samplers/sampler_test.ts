@@ -149,6 +149,8 @@ test("history and terms keep to what the contract promises", () => {
         alive = [x, modelOutput, ...history, ...(sampler.noisePerStep(index) ? [fresh] : [])];
         const step = sampler.step(combine, { index, x, modelOutput, noise: fresh, history });
         [step.x, step.denoised, ...step.history].forEach(known);
+        const last = index === sampler.timesteps.length - 1;
+        if (!last) assert.ok(step.history.length >= sampler.historyLength(index + 1));
         assert.ok(step.history.length <= 6);
         ({ x, history } = step);
       });
@@ -218,6 +220,27 @@ test("inputs are scaled for Euler only", () => {
     assert.equal(createSampler(name, config, { steps: 10 }).scaleInput(3), 1);
   }
   assert.equal(network(noise(0), 0).length, N);
+});
+
+test("a step without its noise or history, or beyond the run, is refused", () => {
+  const step = (name: string, input: { index: number; history?: Float32Array[] }, settings = config) => () =>
+    createSampler(name, settings, { steps: 10 }).step(lincomb, {
+      x: noise(1),
+      modelOutput: noise(2),
+      ...input,
+    });
+  for (const name of samplerNames) {
+    for (const index of [-1, 0.5, NaN, 11]) {
+      assert.throws(step(name, { index }), { name: "RangeError", message: /expected an index of 0 to/ });
+    }
+  }
+  for (const name of ["euler_a", "lcm"]) {
+    assert.throws(step(name, { index: 2 }), { name: "TypeError", message: /step 2 of .* expected noise/ });
+  }
+  assert.throws(step("dpm++_2m", { index: 1 }), { name: "TypeError", message: /history of 1, found 0/ });
+  assert.throws(step("pndm", { index: 4, history: [noise(3)] }), /history of 3, found 1/);
+  const prk = parseSchedulerConfig({ ...SD, skip_prk_steps: false });
+  assert.throws(step("pndm", { index: 11, history: [noise(3)] }, prk), /history of 6, found 1/);
 });
 
 test("aliases name the same samplers", () => {
