@@ -63,9 +63,10 @@ function normalise(x: usize, n: i32, to: usize): void {
   let sum = f32x4.extract_lane(sums, 0) + f32x4.extract_lane(sums, 1) +
     (f32x4.extract_lane(sums, 2) + f32x4.extract_lane(sums, 3));
   for (; i < end; i += 4) sum += load<f32>(x + i) * load<f32>(x + i);
-  const scale: f32 = sum > 0 ? <f32>1 / sqrt<f32>(sum) : sum;
-  for (i = 0; i < whole; i += 16) v128.store(to + i, f32x4.mul(v128.load(x + i), f32x4.splat(scale)));
-  for (; i < end; i += 4) store<f32>(to + i, load<f32>(x + i) * scale);
+  // A quotient, not a product with the reciprocal: tokens that differ in length alone then tie more often, as in torch.
+  const norm: f32 = sum == 0 ? 1 : sqrt<f32>(sum);
+  for (i = 0; i < whole; i += 16) v128.store(to + i, f32x4.div(v128.load(x + i), f32x4.splat(norm)));
+  for (; i < end; i += 4) store<f32>(to + i, load<f32>(x + i) / norm);
 }
 
 /** Eight lines of `bytes` bytes become one panel [C][8]. */

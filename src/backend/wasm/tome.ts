@@ -111,8 +111,8 @@ function release(rt: Runtime, m: Matches): void {
 export function match(rt: Runtime, metric: Tensor, options: MatchOptions): WasmMergePlan {
   const sizes = matchRule(metric, options);
   const { batch, tokens, destinations } = sizes;
-  const plan = allocPlan(rt, batch, tokens, options.r);
   const m = findMatches(rt, metric as WasmTensor, { options, sizes });
+  const plan = allocPlan(rt, batch, tokens, options.r);
   rt.run(Op.Select, batch, [
     m.nodeMax,
     m.nodeIdx,
