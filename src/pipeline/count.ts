@@ -38,8 +38,8 @@ export class CallCounter {
     const unet = await this.#unet;
     this.#log.clear();
     b.scope(() => {
-      const x = b.upload(EMPTY, [batch, height, width, this.config.in_channels]);
-      const context = b.upload(EMPTY, [batch, contextTokens, this.config.cross_attention_dim]);
+      const x = b.empty([batch, height, width, this.config.in_channels]);
+      const context = b.empty([batch, contextTokens, this.config.cross_attention_dim]);
       const merging = tokenMerging
         ? {
           options: tokenMerging,
@@ -55,5 +55,3 @@ export class CallCounter {
     return this.#log;
   }
 }
-
-const EMPTY = new Float32Array(0);

@@ -30,7 +30,9 @@ const Extras = z.strictObject({
 
 export async function loadModel(b: Backend, path: string): Promise<Model> {
   const folder = await openModelFolder(path);
-  const scheduler = parseSchedulerConfig(folder.scheduler, `${path}/scheduler/scheduler_config.json`);
+  // What diffusers' pipelines do to an old checkpoint's config; its seeds mean nothing otherwise.
+  const asPipelines = { ...folder.scheduler as object, steps_offset: 1, clip_sample: false };
+  const scheduler = parseSchedulerConfig(asPipelines, `${path}/scheduler/scheduler_config.json`);
   const tokenizer = ClipTokenizer.fromFiles(folder.tokenizer);
   const extras = await readExtras(path);
   const load = async <T>(component: Component, body: (weights: WeightMap) => Promise<T>): Promise<T> => {

@@ -1,0 +1,151 @@
+/**
+ * The networks against PyTorch's tensors: the embedded model, and three small folders made with diffusers that
+ * differ in everything their configs can say.
+ *
+ * Tolerances: `noise_floor` in each golden.json is how far PyTorch's own f32 result is from f64. Ours rounds as
+ * often, in another order, so it may be a few times that far from PyTorch's; a wrong formula is thousands of
+ * times further.
+ */
+import assert from "node:assert/strict";
+import test from "node:test";
+import type { Backend } from "../../src/backend/backend.ts";
+import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
+import { createWasmBackend } from "../../src/backend/wasm/backend.ts";
+import { clipTextForward } from "../../src/models/clip_text.ts";
+import { unetForward } from "../../src/models/unet.ts";
+import { vaeDecode, vaeEncode } from "../../src/models/vae.ts";
+import { loadModel, type Model } from "../../src/pipeline/model.ts";
+import type { MergeContext } from "../../src/tome/plan.ts";
+import { checkTokenMerging } from "../../src/tome/options.ts";
+import { compare, compareNchw, type Goldens, path, readGoldens, uploadNchw } from "./goldens.ts";
+
+const MODELS = [
+  { folder: "models/emoji", golden: "models/emoji/golden/golden" },
+  { folder: "tests/goldens/sd15_small", golden: "tests/goldens/sd15_small/golden" },
+  { folder: "tests/goldens/sd2_small", golden: "tests/goldens/sd2_small/golden" },
+  { folder: "tests/goldens/odd_small", golden: "tests/goldens/odd_small/golden" },
+];
+
+const BACKENDS: Record<string, () => Promise<Backend>> = {
+  reference: () => Promise.resolve(createReferenceBackend()),
+  "wasm fast": () => createWasmBackend({ kernels: "fast", threads: 2, poison: true }),
+  "wasm strict": () => createWasmBackend({ kernels: "strict", threads: 1, poison: true }),
+};
+
+for (const [device, create] of Object.entries(BACKENDS)) {
+  for (const { folder, golden } of MODELS) {
+    test(`${folder} on ${device}`, async (t) => {
+      const b = await create();
+      try {
+        const model = await loadModel(b, path(folder));
+        const g = await readGoldens(golden);
+        await t.test("text encoder", () => textEncoder(b, model, g));
+        await t.test("unet", () => unet(b, model, g));
+        for (const name of ["attn", "all"]) {
+          await t.test(`unet with merging, ${name}`, () => mergedUnet(b, model, { g, name }));
+        }
+        await t.test("autoencoder", () => autoencoder(b, model, g));
+      } finally {
+        await b.dispose();
+      }
+    });
+  }
+}
+
+/** Ten times PyTorch's own distance from f64. */
+function tolerance(g: Goldens, name: string): number {
+  if (!g.json.noise_floor) return 1e-5;
+  const floor = g.json.noise_floor[name];
+  assert.ok(floor?.f32_f64 > 0, `no noise floor for ${name}`);
+  return 10 * floor.f32_f64;
+}
+
+async function textEncoder(b: Backend, model: Model, g: Goldens): Promise<void> {
+  const ids = g.integers("text.input_ids"), [prompts, length] = g.shape("text.input_ids");
+  const rows = Array.from({ length: prompts }, (_, i) => ids.slice(i * length, (i + 1) * length));
+  const x = clipTextForward(b, model.text, rows);
+  const name = "text.last_hidden_state";
+  compare(await b.read(x), g.f32(name), { name, atol: tolerance(g, name), shape: g.shape(name) });
+  b.free(x);
+}
+
+function context(b: Backend, g: Goldens) {
+  return b.upload(g.f32("text.last_hidden_state"), g.shape("text.last_hidden_state"));
+}
+
+/** The timesteps and outputs of a golden file; the emoji model has one. */
+function outputs(g: Goldens): { timestep: number; name: string }[] {
+  if ("unet.output" in g.json.tensors) {
+    return [{ timestep: g.integers("unet.timestep")[0], name: "unet.output" }];
+  }
+  return g.integers("unet.timesteps").map((timestep, i) => ({ timestep, name: `unet.output_${i}` }));
+}
+
+async function unet(b: Backend, model: Model, g: Goldens): Promise<void> {
+  for (const { timestep, name } of outputs(g)) {
+    const y = b.scope(() =>
+      unetForward(b, model.unet, uploadNchw(b, g, "unet.sample"), { timestep, context: context(b, g) })
+    );
+    await compareNchw(b, y, { g, name, atol: tolerance(g, name) });
+    b.free(y);
+  }
+}
+
+async function mergedUnet(
+  b: Backend,
+  model: Model,
+  { g, name }: { g: Goldens; name: string },
+): Promise<void> {
+  const emoji = "tome_unet" in g.json;
+  const prefix = `${emoji ? "tome_unet" : "tome"}.${name}`;
+  const options = emoji ? g.json.tome_unet.find((c: { name: string }) => c.name === name) : g.json.tome[name];
+  const [, , latentHeight, latentWidth] = g.shape(`${prefix}.sample`);
+  let merged = 0;
+  const merging: MergeContext = {
+    options: checkTokenMerging({
+      ratio: options.ratio,
+      sx: options.sx,
+      sy: options.sy,
+      maxDownsample: options.max_downsample,
+      useRand: false,
+      mergeAttn: options.merge_attn,
+      mergeCrossAttn: options.merge_crossattn,
+      mergeMlp: options.merge_mlp,
+    }),
+    latentHeight,
+    latentWidth,
+    seeds: [0],
+    branches: 2,
+    step: 0,
+    onPlan: (layer) => merged += layer.after < layer.before ? 1 : 0,
+  };
+  const { timestep } = outputs(g)[0];
+  const y = b.scope(() =>
+    unetForward(b, model.unet, uploadNchw(b, g, `${prefix}.sample`), {
+      timestep,
+      context: context(b, g),
+      merging,
+    })
+  );
+  assert.equal(merged, emoji ? options.blocks_merged : options.blocks.length, "blocks merged");
+  await compareNchw(b, y, { g, name: `${prefix}.output`, atol: tolerance(g, `${prefix}.output`) });
+  b.free(y);
+}
+
+async function autoencoder(b: Backend, model: Model, g: Goldens): Promise<void> {
+  const decoded: Float32Array[] = [];
+  for (const stripElements of [undefined, 1]) {
+    const y = b.scope(() => vaeDecode(b, model.vae, uploadNchw(b, g, "vae.decode_input"), { stripElements }));
+    await compareNchw(b, y, { g, name: "vae.decode_output", atol: tolerance(g, "vae.decode_output") });
+    decoded.push(await b.read(y));
+    b.free(y);
+  }
+  assert.deepEqual(decoded[0], decoded[1], "in strips of one row the picture has the same bits");
+  const moments = b.scope(() => vaeEncode(b, model.vae, uploadNchw(b, g, "vae.encode_input")));
+  const channels = model.vae.config.latent_channels;
+  for (const [i, name] of ["vae.encode_mean", "vae.encode_logvar"].entries()) {
+    const half = b.columns(moments, i * channels, (i + 1) * channels);
+    await compareNchw(b, half, { g, name, atol: tolerance(g, name) });
+  }
+  b.free(moments);
+}
