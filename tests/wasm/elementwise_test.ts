@@ -38,6 +38,10 @@ const kinds = ["silu", "gelu", "quick_gelu"] as const;
 /** A unit in the last place of x, and not less than that of 1. */
 const unit = (x: number) => 2 ** (Math.floor(Math.log2(Math.max(1, Math.abs(x)))) - 23);
 
+/** What asm/inline/activation.ts states. */
+const stated = (kind: typeof kinds[number], x: number) =>
+  kind === "gelu" ? Math.max(4e-7, unit(x) / 2) : 1.5 * unit(x);
+
 const LENGTHS = [1, 2, 3, 4, 5, 7, 15, 16, 17, 63, 65, 2047, 2048, 2049, 24577, 40001];
 
 for (const choice of ["fast", "strict"] as const) {
@@ -57,7 +61,7 @@ for (const choice of ["fast", "strict"] as const) {
           assertClose(
             found,
             expected,
-            (i) => kind === "gelu" ? Math.max(3e-7, unit(x[i]) / 2) : 1.5 * unit(x[i]),
+            (i) => stated(kind, x[i]),
             kind,
           );
         }
@@ -82,7 +86,7 @@ for (const choice of ["fast", "strict"] as const) {
         for (const kind of kinds) {
           const run = rt.values(activation(rt, rt.tensor(x, [length]), kind));
           const column = rt.values(activation(rt, rt.tensor(x, [length, 1]), kind));
-          assertClose(run, Float64Array.from(x, exact[kind]), (i) => 1.5 * unit(x[i]), `${kind} ${length}`);
+          assertClose(run, Float64Array.from(x, exact[kind]), (i) => stated(kind, x[i]), `${kind} ${length}`);
           assertSameBits(column, run, `${kind} of a column`);
           if (length < 3000) {
             const wide = rt.values(activation(rt, rt.tensor(x, [length, 1], 2), kind));
@@ -240,7 +244,7 @@ for (const choice of ["fast", "strict"] as const) {
     }
     // What strict kernels give is the same on every engine: a change here changes pictures.
     if (choice === "strict") {
-      const pins = ["d6e26c23", "e8698c1c", "a95bbff6", "93f44797", "b6fc8e23", "7eba23dd"];
+      const pins = ["d6e26c23", "72eec363", "a95bbff6", "a3878cf1", "b6fc8e23", "7eba23dd"];
       assert.deepEqual(results[0].slice(0, 6).map(bitsHash), pins);
     }
   });
