@@ -24,9 +24,9 @@ export interface SoftMatchingOptions {
    * or as many for each image.
    */
   randIdx?: ArrayLike<number>;
-  /** Draws the positions, for the whole batch; 0 by default. */
+  /** Where there is no `randIdx`: draws the positions, for the whole batch; 0 by default. */
   seed?: number;
-  /** Takes the top left token of every cell. */
+  /** Takes the top left token of every cell, whatever `randIdx` and `seed` say. */
   noRand?: boolean;
 }
 
@@ -181,10 +181,6 @@ function positions(
   options: Pick<SoftMatchingOptions, "batch" | "randIdx" | "seed" | "noRand"> & { destinations: number },
 ): Int32Array | undefined {
   const { batch, randIdx, seed, noRand, destinations } = options;
-  if ([randIdx !== undefined, seed !== undefined, noRand === true].filter(Boolean).length > 1) {
-    throw new TypeError("Cannot match tokens: expected one of randIdx, seed and noRand, found more");
-  }
-  if (noRand) return undefined;
   if (seed !== undefined && !Number.isSafeInteger(seed)) fail("seed", "a safe integer", seed);
   const drawn = randIdx ?? drawDestinations(cells, { seed: seed ?? 0, block: 0, step: 0 });
   if (drawn.length !== destinations && drawn.length !== batch * destinations) {
@@ -196,6 +192,7 @@ function positions(
       fail(`randIdx[${i}]`, `an integer in 0..${count - 1}`, drawn[i]);
     }
   }
+  if (noRand) return undefined;
   return Int32Array.from({ length: batch * destinations }, (_, i) => drawn[i % drawn.length]);
 }
 
