@@ -93,7 +93,7 @@ const norms = [
   ...[[1, 1], [3, 1], [4, 2], [7, 7], [8, 4], [12, 4], [31, 1], [64, 32], [320, 32]].flatMap((
     [channels, groups],
   ) =>
-    [1, 5, 6, 48, 97, 1025].flatMap((tokens) =>
+    [1, 5, 6, 48, 97, channels < 16 ? 1025 : 129].flatMap((tokens) =>
       [false, true].flatMap((silu) => {
         const label = `groups of ${channels / groups}, ${channels} channels, ${tokens} tokens${
           silu ? ", silu" : ""

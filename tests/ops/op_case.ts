@@ -44,10 +44,20 @@ export function opCase(
   return { name, shapes, op, tolerance: options.tolerance ?? SUMS, fill: options.fill };
 }
 
-function weightsOn(b: Backend): Weights {
-  let seed = 1000;
-  const host = (name: string, shape: number[], gain: number, dtype?: HostTensor["dtype"]) =>
-    randomHost(name, shape, { seed: seed++, gain, dtype });
+/** What does not depend on the backend under test, made once per case. */
+interface Prepared {
+  readonly inputs: Float32Array[];
+  /** Every weight that the operation asked for, by its place in the order of asking. */
+  readonly hosts: HostTensor[];
+  readonly want: Promise<Values>;
+}
+
+function weightsOn(b: Backend, hosts: HostTensor[]): Weights {
+  let asked = 0;
+  const host = (name: string, shape: number[], gain: number, dtype?: HostTensor["dtype"]) => {
+    const at = asked++;
+    return hosts[at] ??= randomHost(name, shape, { seed: 1000 + at, gain, dtype });
+  };
   return {
     linear: (cin, cout, { bias = true, dtype } = {}) => {
       const w = host("w", [cout, cin], 1 / Math.sqrt(cin), dtype);
@@ -103,21 +113,23 @@ interface Values {
   shape?: readonly number[];
 }
 
-const inputValues = (c: OpCase) =>
-  c.shapes.map((shape, i) => c.fill?.(i) ?? randomArray(shape.reduce((a, n) => a * n, 1), 77 * i + 1));
+const prepared = new WeakMap<OpCase, Prepared>();
 
-const expectations = new WeakMap<OpCase, Promise<Values>>();
-
-/** The reference's answer, computed once. */
-function expected(c: OpCase): Promise<Values> {
+function prepare(c: OpCase): Prepared {
+  const found = prepared.get(c);
+  if (found) return found;
+  const hosts: HostTensor[] = [];
+  const inputs = c.shapes.map((shape, i) =>
+    c.fill?.(i) ?? randomArray(shape.reduce((a, n) => a * n, 1), 77 * i + 1)
+  );
   const compute = async () => {
     const b = createReferenceBackend();
-    const out = c.op(b, inputValues(c).map((v, i) => b.upload(v, c.shapes[i])), weightsOn(b));
+    const out = c.op(b, inputs.map((v, i) => b.upload(v, c.shapes[i])), weightsOn(b, hosts));
     return out instanceof Promise ? { values: await out } : { values: await b.read(out), shape: out.shape };
   };
-  const found = expectations.get(c) ?? compute();
-  expectations.set(c, found);
-  return found;
+  const made = { inputs, hosts, want: compute() };
+  prepared.set(c, made);
+  return made;
 }
 
 /** No power of two, and more than a line of the cache. */
@@ -128,10 +140,10 @@ const GUARD = Float32Array.from({ length: 67 }, (_, i) => 1e6 + i);
  * guards, where the backend's memory reuses holes: guards and inputs must be as they were.
  */
 export async function checkCase(b: Backend, c: OpCase, layout: Layout): Promise<ArrayLike<number>> {
-  const want = await expected(c);
+  const { inputs: values, hosts, ...made } = prepare(c);
+  const want = await made.want;
   const label = `${c.name}, ${layout}, on ${b.description}`;
-  const values = inputValues(c);
-  const weights = weightsOn(b);
+  const weights = weightsOn(b, hosts);
   let inputs: Placed[] = [], pending: Promise<ArrayLike<number>> | undefined, out: Tensor | undefined;
   const guards: Tensor[] = [];
   b.scope(() => {

@@ -4,9 +4,9 @@ import { FAMILIES } from "./cases.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { checkCase, EXACT, LAYOUTS } from "./op_case.ts";
 
-/** With one thread the kernels without shared memory run, with two those with it. */
+/** One thread runs the kernels without shared memory and streams its weights, two share memory and keep them. */
 for (const kernels of ["fast", "strict"] as const) {
-  const one = await createWasmBackend({ kernels, threads: 1, poison: true });
+  const one = await createWasmBackend({ kernels, threads: 1, residentBytes: 0, poison: true });
   const two = await createWasmBackend({ kernels, threads: 2, poison: true });
   after(async () => {
     await one.dispose();
