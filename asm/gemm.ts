@@ -8,9 +8,11 @@ import { packPixels } from "./conv";
  * x [M, K], out and residual [M, N]: rows at any stride. W as panels of 8 columns, [⌈N/8⌉][K][8], padded with
  * zeros; bias padded likewise. rowBias [images, N] belongs to the image of a row. `out` must not overlap the rest.
  *
- * A task is a block of at most 48 rows times a chunk of panels. The block's rows are packed into scratch for
- * one K block at a time, every element as a vector of four equal lanes ("pre-splatted": JavaScriptCore gains a
- * quarter by it), in strips of MR rows: [strip][k][MR][4]. A strip times a panel is one call of `tile`. Sums run
+ * A task is a block of at most 50 rows times a chunk of panels. The block's rows are packed into scratch for one
+ * K block at a time, in strips of five: [strip][k][8], the first four rows' elements side by side, then the fifth
+ * four times. A strip times a panel is one call of `tile`: rows 0 to 3 are splat by shuffles, row 4 by its load.
+ * Deno's V8 guards every load by a compare and branch, which take turns with the multiply-adds on Intel's port 0:
+ * four loads for ten multiply-adds reach 95 % of the peak there, and 6×8 with eight loads 79 %. Sums run
  * over ascending k, block by block, so that neither the number of threads nor the place of a row changes a bit.
  *
  * Words: 0 x, 1 x stride, 2 W, 3 bias (never 0), 4 out, 5 out stride, 6 M, 7 K, 8 N,
@@ -22,23 +24,20 @@ export function gemmTask(p: usize, task: i32, scratch: usize): void {
   product(p, task, scratch, false);
 }
 
-/** Rows of a tile. Without a fused multiply-add, six rows need more registers than x64 has. */
+/** Rows of a strip. */
 // @ts-ignore: decorator
 @inline
-export const MR: i32 = ASC_FEATURE_RELAXED_SIMD ? 6 : 4;
+export const MR: i32 = 5;
+// Scratch: packed rows; one tile at the matrix's edge; one vector; zeros and rows of a convolution.
 // @ts-ignore: decorator
 @inline
-const BLOCK_ROWS: i32 = 48;
-// Scratch: packed rows, one tile at the matrix's edge, zeros for the padding of a convolution.
+const EDGE: usize = 10 * 640 * 32;
 // @ts-ignore: decorator
 @inline
-const EDGE: usize = 48 * 640 * 16;
+const LANES: usize = EDGE + 192;
 // @ts-ignore: decorator
 @inline
-const ZEROS: usize = EDGE + 256;
-// @ts-ignore: decorator
-@inline
-const LANES: usize = ZEROS + 640 * 4;
+const GATHER: usize = LANES + 64;
 /** Bytes of W that stay in the second-level cache while the strips of a block pass over them. */
 // @ts-ignore: decorator
 @inline
@@ -66,13 +65,13 @@ export function product(p: usize, task: i32, scratch: usize, conv: bool): void {
   const panel1 = <i32>(<i64>panels * (chunk + 1) / chunks);
   const group = max(1, PANEL_BYTES / (depthBlock << 5));
 
-  if (conv) memory.fill(scratch + ZEROS, 0, 640 * 4);
+  if (conv) memory.fill(scratch + GATHER, 0, 640 * 4);
   for (let k0 = 0; k0 < depth; k0 += depthBlock) {
     const k1 = min(depth, k0 + depthBlock);
-    const stripBytes = <usize>((k1 - k0) * MR) << 4;
+    const stripBytes = <usize>(k1 - k0) << 5;
     let packed = scratch;
     for (let strip = strip0; strip < strip1; ++strip) {
-      if (conv) packPixels(p, strip * MR, k0, k1, packed, scratch + ZEROS);
+      if (conv) packPixels(p, strip * MR, k0, k1, packed, scratch + GATHER);
       else packRows(p, strip * MR, k0, k1, packed);
       packed += stripBytes;
     }
@@ -117,36 +116,52 @@ function copyRect(to: usize, toStride: usize, from: usize, fromStride: usize, he
   }
 }
 
-/** Rows row..row+MR−1 of x, k0..k1−1, as [k][MR][4]; rows past the last one repeat it. */
+/** Rows row..row+4 of x, k0..k1−1; rows past the last one repeat it. */
 function packRows(p: usize, row: i32, k0: i32, k1: i32, to: usize): void {
   const x = <usize>load<u32>(p) + (<usize>k0 << 2);
   const stride = <usize>load<u32>(p, 4) << 2;
   const last = load<i32>(p, 24) - 1;
-  for (let r = 0; r < MR; ++r) splat(x + <usize>min(row + r, last) * stride, k1 - k0, to + (<usize>r << 4));
+  packFive(
+    x + <usize>min(row, last) * stride,
+    x + <usize>min(row + 1, last) * stride,
+    x + <usize>min(row + 2, last) * stride,
+    x + <usize>min(row + 3, last) * stride,
+    x + <usize>min(row + 4, last) * stride,
+    k1 - k0,
+    to,
+  );
 }
 
-/** Writes n floats as vectors of four equal lanes, MR vectors apart. */
-export function splat(from: usize, n: i32, to: usize): void {
-  const end = from + (<usize>(n & ~3) << 2);
-  while (from < end) {
-    const v = v128.load(from);
-    v128.store(to, v128.shuffle<f32>(v, v, 0, 0, 0, 0));
-    v128.store(to + MR * 16, v128.shuffle<f32>(v, v, 1, 1, 1, 1));
-    v128.store(to + MR * 32, v128.shuffle<f32>(v, v, 2, 2, 2, 2));
-    v128.store(to + MR * 48, v128.shuffle<f32>(v, v, 3, 3, 3, 3));
-    from += 16;
-    to += MR * 64;
+/** n elements of five rows as [n][8]. */
+export function packFive(r0: usize, r1: usize, r2: usize, r3: usize, r4: usize, n: i32, to: usize): void {
+  const end = r0 + (<usize>(n & ~3) << 2);
+  while (r0 < end) {
+    const v0 = v128.load(r0), v1 = v128.load(r1), v2 = v128.load(r2), v3 = v128.load(r3), v4 = v128.load(r4);
+    let low = v128.shuffle<f32>(v0, v1, 0, 4, 1, 5), high = v128.shuffle<f32>(v2, v3, 0, 4, 1, 5);
+    v128.store(to, v128.shuffle<f32>(low, high, 0, 1, 4, 5));
+    v128.store(to, v128.shuffle<f32>(v4, v4, 0, 0, 0, 0), 16);
+    v128.store(to, v128.shuffle<f32>(low, high, 2, 3, 6, 7), 32);
+    v128.store(to, v128.shuffle<f32>(v4, v4, 1, 1, 1, 1), 48);
+    low = v128.shuffle<f32>(v0, v1, 2, 6, 3, 7), high = v128.shuffle<f32>(v2, v3, 2, 6, 3, 7);
+    v128.store(to, v128.shuffle<f32>(low, high, 0, 1, 4, 5), 64);
+    v128.store(to, v128.shuffle<f32>(v4, v4, 2, 2, 2, 2), 80);
+    v128.store(to, v128.shuffle<f32>(low, high, 2, 3, 6, 7), 96);
+    v128.store(to, v128.shuffle<f32>(v4, v4, 3, 3, 3, 3), 112);
+    r0 += 16, r1 += 16, r2 += 16, r3 += 16, r4 += 16, to += 128;
   }
   for (let i = n & 3; i > 0; --i) {
-    v128.store(to, v128.load32_splat(from));
-    from += 4;
-    to += MR * 16;
+    store<f32>(to, load<f32>(r0));
+    store<f32>(to, load<f32>(r1), 4);
+    store<f32>(to, load<f32>(r2), 8);
+    store<f32>(to, load<f32>(r3), 12);
+    v128.store(to, v128.load32_splat(r4), 16);
+    r0 += 4, r1 += 4, r2 += 4, r3 += 4, r4 += 4, to += 32;
   }
 }
 
 /**
- * c [MR, 8] = init + A·B: A is a packed strip (a..aEnd), B a panel. Strides in bytes; an init stride of 0 is the
- * bias, init = c adds to what is there. Not unrolled: two steps at once lost a quarter of the speed in V8.
+ * c [5, 8] = init + A·B: A is a packed strip (a..aEnd), B a panel. Strides in bytes; an init stride of 0 is the
+ * bias, init = c adds to what is there. Not unrolled: two steps at once lose a fifth of the speed in V8.
  */
 function tile(a: usize, aEnd: usize, b: usize, c: usize, stride: usize, init: usize, initStride: usize): void {
   let c00 = v128.load(init), c01 = v128.load(init, 16);
@@ -156,30 +171,22 @@ function tile(a: usize, aEnd: usize, b: usize, c: usize, stride: usize, init: us
   let c20 = v128.load(init), c21 = v128.load(init, 16);
   init += initStride;
   let c30 = v128.load(init), c31 = v128.load(init, 16);
-  let c40 = c30, c41 = c31, c50 = c30, c51 = c31;
-  if (MR == 6) {
-    init += initStride;
-    c40 = v128.load(init), c41 = v128.load(init, 16);
-    init += initStride;
-    c50 = v128.load(init), c51 = v128.load(init, 16);
-  }
+  init += initStride;
+  let c40 = v128.load(init), c41 = v128.load(init, 16);
   do {
     const b0 = v128.load(b), b1 = v128.load(b, 16);
-    let s = v128.load(a);
+    const four = v128.load(a);
+    let s = v128.shuffle<f32>(four, four, 0, 0, 0, 0);
     c00 = madd(s, b0, c00), c01 = madd(s, b1, c01);
-    s = v128.load(a, 16);
+    s = v128.shuffle<f32>(four, four, 1, 1, 1, 1);
     c10 = madd(s, b0, c10), c11 = madd(s, b1, c11);
-    s = v128.load(a, 32);
+    s = v128.shuffle<f32>(four, four, 2, 2, 2, 2);
     c20 = madd(s, b0, c20), c21 = madd(s, b1, c21);
-    s = v128.load(a, 48);
+    s = v128.shuffle<f32>(four, four, 3, 3, 3, 3);
     c30 = madd(s, b0, c30), c31 = madd(s, b1, c31);
-    if (MR == 6) {
-      s = v128.load(a, 64);
-      c40 = madd(s, b0, c40), c41 = madd(s, b1, c41);
-      s = v128.load(a, 80);
-      c50 = madd(s, b0, c50), c51 = madd(s, b1, c51);
-    }
-    a += MR * 16;
+    s = v128.load(a, 16);
+    c40 = madd(s, b0, c40), c41 = madd(s, b1, c41);
+    a += 32;
     b += 32;
   } while (a != aEnd);
   v128.store(c, c00), v128.store(c, c01, 16);
@@ -189,12 +196,8 @@ function tile(a: usize, aEnd: usize, b: usize, c: usize, stride: usize, init: us
   v128.store(c, c20), v128.store(c, c21, 16);
   c += stride;
   v128.store(c, c30), v128.store(c, c31, 16);
-  if (MR == 6) {
-    c += stride;
-    v128.store(c, c40), v128.store(c, c41, 16);
-    c += stride;
-    v128.store(c, c50), v128.store(c, c51, 16);
-  }
+  c += stride;
+  v128.store(c, c40), v128.store(c, c41, 16);
 }
 
 /** The rest of the epilogue, for columns col..col+n−1 of a row whose sums and bias stand in `out`. */

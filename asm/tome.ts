@@ -1,5 +1,5 @@
 import { madd } from "./inline/madd";
-import { MR, splat } from "./gemm";
+import { MR, splat } from "./inline/splat";
 
 /**
  * The kernels of token merging (arXiv 2303.17604): which tokens are alike, which of them merge, and the two maps.
