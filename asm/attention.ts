@@ -7,7 +7,8 @@
  *
  * Words: 0 q, 1 k, 2 v, 3 out (addresses), 4 q stride, 5 k stride, 6 v stride, 7 out stride (elements),
  * 8 heads, 9 D, 10 N, 11 M, 12 causal (0/1), 13 scale · log2(e) (f32), 14 queries per task (a multiple of 8),
- * 15 keys per block (a multiple of 12). Tasks: B · heads · ceil(N / word 14), query blocks fastest.
+ * 15 keys per block (a multiple of 12). Tasks: B · heads · ceil(N / word 14), heads fastest, since they
+ * share the queries' cache lines.
  * Scratch: see `attentionScratch` in src/backend/wasm/attention.ts.
  *
  * Method. Sᵀ = K·Qᵀ in panels of 8 queries, so that maximum, exponential and sum run down the lanes and P is
@@ -44,10 +45,9 @@ export function attentionTask(p: usize, task: i32, scratch: usize): void {
   const keyBlock = load<i32>(p, 60);
 
   const blocks = (queries + queryBlock - 1) / queryBlock;
-  const head = task / blocks;
-  const image = head / heads;
-  const column = <usize>((head % heads) * depth) << 2;
-  const from = (task % blocks) * queryBlock;
+  const image = task / (heads * blocks);
+  const column = <usize>((task % heads) * depth) << 2;
+  const from = (task / heads % blocks) * queryBlock;
   const count = min(queryBlock, queries - from);
   const panels = (count + 7) >> 3;
   const q = <usize>load<i32>(p, 0) + <usize>(image * queries + from) * qStride + column;

@@ -10,12 +10,14 @@ import { f32Bits, type Runtime, type WasmTensor } from "./runtime.ts";
 
 /** Keys per block are a multiple of both builds' tiles: 6 (fast) and 4 (strict). */
 const KEY_UNIT = 12;
-/** Beyond this, packing keys and values no longer shows. */
-const MAX_QUERIES = 512;
+/** Beyond this, packing keys and values no longer shows; fewer where Qᵀ would pass 1 MiB. */
+const MAX_QUERIES = 1024;
+const MAX_QUERY_VALUES = 262144;
 /** Tasks to aim at, so that a few threads end at about the same time. */
 const ENOUGH_TASKS = 16;
-/** Bytes of packed keys and values that stay in the second-level cache. */
-const PACKED_BYTES = 131072;
+/** Measured flat from 48 to 192 keys, as long as what is packed stays in the second-level cache. */
+const MAX_KEYS = 96;
+const PACKED_BYTES = 393216;
 
 /** Bytes of scratch that a task uses: Qᵀ, Oᵀ, maxima and sums, packed keys and values, scores. */
 export function attentionScratch(depth: number, queryBlock: number, keyBlock: number): number {
@@ -26,11 +28,12 @@ export function attentionScratch(depth: number, queryBlock: number, keyBlock: nu
 export function attentionBlocks(
   { queries, keys, depth, problems }: { queries: number; keys: number; depth: number; problems: number },
 ): { queryBlock: number; keyBlock: number } {
-  const most = Math.max(1, Math.floor(PACKED_BYTES / (32 * depth * KEY_UNIT))) * KEY_UNIT;
+  const cached = Math.floor(PACKED_BYTES / (32 * depth * KEY_UNIT)) * KEY_UNIT;
+  const most = Math.min(MAX_KEYS, Math.max(KEY_UNIT, cached));
   const keyBlocks = Math.ceil(keys / most);
   const keyBlock = Math.ceil(keys / keyBlocks / KEY_UNIT) * KEY_UNIT;
   const evenly = (parts: number) => Math.ceil(queries / parts / 8) * 8;
-  let parts = Math.ceil(queries / MAX_QUERIES);
+  let parts = Math.ceil(queries / Math.min(MAX_QUERIES, Math.max(8, MAX_QUERY_VALUES / depth)));
   while (attentionScratch(depth, evenly(parts), keyBlock) > SCRATCH_BYTES && evenly(parts) > 8) parts++;
   while (problems * parts < ENOUGH_TASKS && evenly(2 * parts) >= 128) parts *= 2;
   return { queryBlock: evenly(parts), keyBlock };
