@@ -28,41 +28,49 @@ export function layerNormTask(p: usize, task: i32, _scratch: usize): void {
   const end = min(first + perTask, load<i32>(p, 24));
   const stride = <usize>load<i32>(p, 4) << 2;
   const bytes = <usize>cols << 2;
-  const wide = bytes & ~31;
+  const wide = bytes & ~63;
   const whole = bytes & ~15;
   const lanes = cols & 3;
 
   let x = <usize>load<u32>(p) + <usize>first * stride;
   let y = <usize>load<u32>(p, 8) + <usize>first * bytes;
   for (let row = first; row < end; row++) {
-    let s0 = f32x4.splat(0), s1 = f32x4.splat(0);
+    let s0 = f32x4.splat(0), s1 = f32x4.splat(0), s2 = f32x4.splat(0), s3 = f32x4.splat(0);
     let i: usize = 0;
-    for (; i < wide; i += 32) {
+    for (; i < wide; i += 64) {
       s0 = f32x4.add(s0, v128.load(x + i));
       s1 = f32x4.add(s1, v128.load(x + i, 16));
+      s2 = f32x4.add(s2, v128.load(x + i, 32));
+      s3 = f32x4.add(s3, v128.load(x + i, 48));
     }
-    if (i < whole) s0 = f32x4.add(s0, v128.load(x + i));
+    for (; i < whole; i += 16) s0 = f32x4.add(s0, v128.load(x + i));
     if (lanes) s1 = f32x4.add(s1, load_tail(x + whole, lanes));
-    const mean = <f32>(laneSum(f32x4.add(s0, s1)) / <f64>cols);
+    const mean = <f32>(laneSum(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3))) / <f64>cols);
 
     const m = f32x4.splat(mean);
-    s0 = f32x4.splat(0), s1 = f32x4.splat(0);
-    let q0 = f32x4.splat(0), q1 = f32x4.splat(0);
-    for (i = 0; i < wide; i += 32) {
+    s0 = f32x4.splat(0), s1 = f32x4.splat(0), s2 = f32x4.splat(0), s3 = f32x4.splat(0);
+    let q0 = f32x4.splat(0), q1 = f32x4.splat(0), q2 = f32x4.splat(0), q3 = f32x4.splat(0);
+    for (i = 0; i < wide; i += 64) {
       const d0 = f32x4.sub(v128.load(x + i), m);
       const d1 = f32x4.sub(v128.load(x + i, 16), m);
+      const d2 = f32x4.sub(v128.load(x + i, 32), m);
+      const d3 = f32x4.sub(v128.load(x + i, 48), m);
       s0 = f32x4.add(s0, d0);
       s1 = f32x4.add(s1, d1);
+      s2 = f32x4.add(s2, d2);
+      s3 = f32x4.add(s3, d3);
       q0 = madd(d0, d0, q0);
       q1 = madd(d1, d1, q1);
+      q2 = madd(d2, d2, q2);
+      q3 = madd(d3, d3, q3);
     }
-    if (i < whole) {
+    for (; i < whole; i += 16) {
       const d = f32x4.sub(v128.load(x + i), m);
       s0 = f32x4.add(s0, d);
       q0 = madd(d, d, q0);
     }
-    let sum = laneSum(f32x4.add(s0, s1));
-    let squares = laneSum(f32x4.add(q0, q1));
+    let sum = laneSum(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
+    let squares = laneSum(f32x4.add(f32x4.add(q0, q1), f32x4.add(q2, q3)));
     for (i = whole; i < bytes; i += 4) {
       const d = <f64>(load<f32>(x + i) - mean);
       sum += d;
