@@ -161,15 +161,9 @@ function quoted(text: string): string {
 }
 
 function readFields(line: string): Map<string, string> {
-  const fields = new Map<string, string>();
-  for (
-    const [, name, value] of line.matchAll(
-      /\s*([\p{L}\p{N}_][\p{L}\p{N}_ \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)/gu,
-    )
-  ) {
-    fields.set(name, unquoted(value));
-  }
-  return fields;
+  // AUTOMATIC1111's pattern, but names end after 64 characters: unlimited, a long line takes quadratic time.
+  const field = /([\p{L}\p{N}_][\p{L}\p{N}_ \-/]{1,63}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)/gu;
+  return new Map(Array.from(line.matchAll(field), ([, name, value]) => [name, unquoted(value)]));
 }
 
 function unquoted(value: string): string {
