@@ -10,31 +10,27 @@ const FILTERS = 5;
 
 /** Each row with the filter whose differences are smallest in sum, the choice that the standard recommends. */
 export function filterRows(
-  data: ArrayLike<number>,
+  data: Uint8Array | Uint8ClampedArray,
   { height, bytesPerPixel }: { height: number; bytesPerPixel: number },
 ): Uint8Array {
   const rowBytes = data.length / height;
   const out = new Uint8Array(height * (rowBytes + 1));
   const candidates = Array.from({ length: FILTERS }, () => new Uint8Array(rowBytes));
+  const sums = new Float64Array(FILTERS);
   for (let y = 0; y < height; y++) {
-    let best = 0, bestSum = Infinity;
-    for (let filter = 0; filter < FILTERS; filter++) {
-      const candidate = candidates[filter];
-      let sum = 0;
-      for (let i = 0; i < rowBytes; i++) {
-        const at = y * rowBytes + i;
-        const a = i >= bytesPerPixel ? data[at - bytesPerPixel] : 0;
-        const b = y > 0 ? data[at - rowBytes] : 0;
-        const c = i >= bytesPerPixel && y > 0 ? data[at - rowBytes - bytesPerPixel] : 0;
+    sums.fill(0);
+    for (let i = 0; i < rowBytes; i++) {
+      const at = y * rowBytes + i;
+      const a = i >= bytesPerPixel ? data[at - bytesPerPixel] : 0;
+      const b = y > 0 ? data[at - rowBytes] : 0;
+      const c = i >= bytesPerPixel && y > 0 ? data[at - rowBytes - bytesPerPixel] : 0;
+      for (let filter = 0; filter < FILTERS; filter++) {
         const difference = (data[at] - guess(filter, a, b, c)) & 255;
-        candidate[i] = difference;
-        sum += difference < 128 ? difference : 256 - difference;
-      }
-      if (sum < bestSum) {
-        bestSum = sum;
-        best = filter;
+        candidates[filter][i] = difference;
+        sums[filter] += difference < 128 ? difference : 256 - difference;
       }
     }
+    const best = sums.indexOf(Math.min(...sums));
     out[y * (rowBytes + 1)] = best;
     out.set(candidates[best], y * (rowBytes + 1) + 1);
   }
