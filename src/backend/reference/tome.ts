@@ -37,9 +37,10 @@ export function bestMatches(metric: RefTensor, grid: Grid): MatchValues {
     const { dst, src } = splitTokens(b, grid);
     const unit = Array.from({ length: tokens }, (_, n) => normalised(metric.row(b * tokens + n)));
     for (const [s, token] of src.entries()) {
+      const p = unit[token];
       let best = -Infinity, at = 0;
-      for (const [d, other] of dst.entries()) {
-        const p = unit[token], q = unit[other];
+      for (let d = 0; d < dst.length; d++) {
+        const q = unit[dst[d]];
         let dot = 0;
         for (let c = 0; c < p.length; c++) dot += p[c] * q[c];
         dot = Math.fround(dot); // a tie is one of f32 values
