@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openModelFolder } from "../../src/checkpoint/folder.ts";
 import { openSafetensors } from "../../src/checkpoint/safetensors.ts";
-import { memoryFolder, memorySource } from "../../src/checkpoint/source.ts";
+import { fileSource, memoryFolder, memorySource } from "../../src/checkpoint/source.ts";
+import { ClipTokenizer } from "../../src/tokenizer/clip_tokenizer.ts";
 import { openWeights, WeightMap } from "../../src/checkpoint/weight_map.ts";
 
 const EMOJI = fileURLToPath(new URL("../../models/emoji", import.meta.url));
@@ -55,6 +56,26 @@ test("the embedded model opens: configurations, tokenizer files and the weights 
     await map.close();
   }
 });
+
+// Goldens: folders saved by diffusers and transformers themselves; see tests/goldens/README.md.
+for (const name of ["sd15_small", "sd2_small", "odd_small"]) {
+  test(`a folder that diffusers saved opens, and its prompts get its ids: ${name}`, async () => {
+    const path = fileURLToPath(new URL(`../goldens/${name}`, import.meta.url));
+    const model = await openModelFolder(path);
+    const { prompt, negative_prompt } = JSON.parse(await readFile(join(path, "golden.json"), "utf8"));
+    const golden = await openSafetensors(await fileSource(join(path, "golden.safetensors")));
+    const bytes = await golden.readBytes("text.input_ids");
+    await golden.close();
+    const expected = Array.from(new BigInt64Array(bytes.buffer, bytes.byteOffset, bytes.length / 8), Number);
+    const tokenizer = ClipTokenizer.fromFiles(model.tokenizer);
+    assert.deepEqual([prompt, negative_prompt].flatMap((text) => [...tokenizer.encode(text)]), expected);
+    for (const component of ["unet", "vae", "text_encoder"] as const) {
+      const map = await model.weights(component);
+      assert.ok(map.unused().length > 10);
+      await map.close();
+    }
+  });
+}
 
 test("a folder that is not there, is a file, or lacks a part is named", async () => {
   const message = (text: RegExp) => ({ name: "CheckpointError", message: text });
