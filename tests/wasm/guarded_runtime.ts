@@ -6,7 +6,8 @@ import { type Instance, type KernelChoice, loadKernels } from "../../src/backend
 import { matrix, type Runtime, type WasmTensor } from "../../src/backend/wasm/runtime.ts";
 
 const BAND = 16;
-const SENTINEL = 12345.678;
+/** Of a band, by position: a stray copy, or the activation of what a stray read found, is another value. */
+const sentinel = (at: number) => -0.5 - (at % 1009) / 8;
 
 /** A runtime whose every allocation lies between guard bands and is full of NaN. */
 export class GuardedRuntime implements Runtime {
@@ -47,8 +48,12 @@ export class GuardedRuntime implements Runtime {
   allocBytes(bytes: number): number {
     const values = Math.ceil(bytes / 4);
     const start = this.#host.allocBytes((values + 2 * BAND) * 4) >> 2;
-    this.f32.fill(SENTINEL, start, start + values + 2 * BAND);
-    this.f32.fill(NaN, start + BAND, start + BAND + values);
+    const memory = this.f32;
+    memory.fill(NaN, start + BAND, start + BAND + values);
+    for (let i = 0; i < BAND; i++) {
+      memory[start + i] = sentinel(start + i);
+      memory[start + BAND + values + i] = sentinel(start + BAND + values + i);
+    }
     const ptr = (start + BAND) * 4;
     this.#live.push({ ptr, values });
     return ptr;
@@ -101,14 +106,11 @@ export class GuardedRuntime implements Runtime {
   }
 
   #check({ ptr, values }: { ptr: number; values: number }): void {
-    const start = ptr >> 2;
-    for (let i = 1; i <= BAND; i++) {
-      assert.equal(this.f32[start - i], Math.fround(SENTINEL), `wrote ${i} values before a tensor`);
-      assert.equal(
-        this.f32[start + values + i - 1],
-        Math.fround(SENTINEL),
-        `wrote ${i} values after a tensor`,
-      );
+    const memory = this.f32, start = ptr >> 2, end = start + values;
+    for (let i = 0; i < BAND; i++) {
+      const before = start - 1 - i;
+      assert.equal(memory[before], sentinel(before), `wrote ${i + 1} values before a tensor`);
+      assert.equal(memory[end + i], sentinel(end + i), `wrote ${i + 1} values after a tensor`);
     }
   }
 }
