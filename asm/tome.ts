@@ -1,5 +1,5 @@
 import { madd } from "./inline/madd";
-import { MR, splat } from "./inline/splat";
+import { MR, packFive } from "./gemm";
 
 /**
  * The kernels of token merging (arXiv 2303.17604): which tokens are alike, which of them merge, and the two maps.
@@ -99,15 +99,14 @@ function interleave(from: usize, bytes: usize, to: usize): void {
 /**
  * nodeMax[b, s] = max over d of ⟨x_s/‖x_s‖, x_d/‖x_d‖⟩, nodeIdx[b, s] = the lowest d that reaches it.
  *
- * The scores exist one MR×8 tile at a time, in registers. A task's sources are normalised and packed into scratch,
- * every element as four equal lanes, in strips of MR rows ([strip][C][MR][4], as in gemm.ts); a strip then stays in
- * the first-level cache while a group of panels, which the second level holds, passes by. Each row keeps the best of every lane
- * and reduces the 8 lanes at the end. A score that is NaN never wins; a source all of whose scores are NaN has
- * −∞ and destination 0.
+ * The scores exist one 5×8 tile at a time, in registers. A task's sources are normalised and packed into scratch in
+ * strips of five, [strip][C][8], as in gemm.ts; a strip then stays in the first-level cache while a group of panels,
+ * which the second level holds, passes by. Each row keeps the best of every lane and reduces the 8 lanes at the end.
+ * A score that is NaN never wins; a source all of whose scores are NaN has −∞ and destination 0.
  *
  * Words: 0 x, 1 x stride, 2 sources [B, S], 3 panels, 4 nodeMax [B, S], 5 nodeIdx [B, S], 6 N, 7 C, 8 S, 9 D,
- * 10 rows per task (a multiple of 12), 11 tasks per image (⌈S/rows⌉).
- * Scratch: rows · C · 16 + rows · 64 + 4 · C bytes, at most 4 MiB.
+ * 10 rows per task (a multiple of 5), 11 tasks per image (⌈S/rows⌉).
+ * Scratch: 5 · 4 · C bytes, then 32 · C + 320 for every strip; 4 MiB at most.
  */
 export function matchTask(p: usize, task: i32, scratch: usize): void {
   const stride = <usize>load<u32>(p, 4) << 2;
@@ -122,20 +121,26 @@ export function matchTask(p: usize, task: i32, scratch: usize): void {
   const strips = (rows + MR - 1) / MR;
   const x = <usize>load<u32>(p) + <usize>(image * load<i32>(p, 24)) * stride;
   const list = <usize>load<u32>(p, 8) + (<usize>(image * count + first) << 2);
-  const stripBytes = <usize>(channels * MR) << 4;
-  const best = scratch + <usize>strips * stripBytes;
-  const line = best + <usize>(strips * MR << 6);
+  const line = <usize>channels << 2;
+  const stripBytes = line << 3;
+  const packed = scratch + 5 * line;
+  const best = packed + <usize>strips * stripBytes;
 
-  for (let i = 0; i < strips * MR; ++i) {
-    // Rows past the last one repeat it.
-    const token = load<i32>(list + (<usize>min(i, rows - 1) << 2));
-    normalise(x + <usize>token * stride, channels, line);
-    splat(line, channels, scratch + <usize>(i / MR) * stripBytes + (<usize>(i % MR) << 4));
-    const at = best + (<usize>i << 6);
-    v128.store(at, f32x4.splat(-Infinity));
-    v128.store(at, f32x4.splat(-Infinity), 16);
-    v128.store(at, i32x4.splat(0), 32);
-    v128.store(at, i32x4.splat(0), 48);
+  for (let s = 0; s < strips; ++s) {
+    for (let r = 0; r < MR; ++r) {
+      // Rows past the last one repeat it.
+      const token = load<i32>(list + (<usize>min(s * MR + r, rows - 1) << 2));
+      normalise(x + <usize>token * stride, channels, scratch + <usize>r * line);
+      const at = best + (<usize>(s * MR + r) << 6);
+      v128.store(at, f32x4.splat(-Infinity));
+      v128.store(at, f32x4.splat(-Infinity), 16);
+      v128.store(at, i32x4.splat(0), 32);
+      v128.store(at, i32x4.splat(0), 48);
+    }
+    packFive(
+      scratch, scratch + line, scratch + 2 * line, scratch + 3 * line, scratch + 4 * line, channels,
+      packed + <usize>s * stripBytes,
+    );
   }
 
   const panels = (load<i32>(p, 36) + 7) >> 3;
@@ -144,7 +149,7 @@ export function matchTask(p: usize, task: i32, scratch: usize): void {
   const group = max(1, GROUP_BYTES / <i32>panelBytes);
   for (let g = 0; g < panels; g += group) {
     const end = min(panels, g + group);
-    let strip = scratch;
+    let strip = packed;
     for (let s = 0; s < strips; ++s) {
       let panel = base + <usize>g * panelBytes;
       for (let j = g; j < end; ++j) {
@@ -186,29 +191,26 @@ function keepBest(best: usize, score: v128, to: v128): void {
 }
 
 /**
- * The scores of a strip (a..aEnd) and a panel, folded into best [MR]{max [8], idx [8]}. An export, so that
+ * The scores of a strip (a..aEnd) and a panel, folded into best [5]{max [8], idx [8]}. An export, so that
  * Binaryen does not inline it: see dispatch.ts.
  */
 export function matchTile(a: usize, aEnd: usize, b: usize, best: usize, first: i32): void {
   let c00 = f32x4.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00;
-  let c30 = c00, c31 = c00, c40 = c00, c41 = c00, c50 = c00, c51 = c00;
+  let c30 = c00, c31 = c00, c40 = c00, c41 = c00;
   do {
     const b0 = v128.load(b), b1 = v128.load(b, 16);
-    let s = v128.load(a);
+    const four = v128.load(a);
+    let s = v128.shuffle<f32>(four, four, 0, 0, 0, 0);
     c00 = madd(s, b0, c00), c01 = madd(s, b1, c01);
-    s = v128.load(a, 16);
+    s = v128.shuffle<f32>(four, four, 1, 1, 1, 1);
     c10 = madd(s, b0, c10), c11 = madd(s, b1, c11);
-    s = v128.load(a, 32);
+    s = v128.shuffle<f32>(four, four, 2, 2, 2, 2);
     c20 = madd(s, b0, c20), c21 = madd(s, b1, c21);
-    s = v128.load(a, 48);
+    s = v128.shuffle<f32>(four, four, 3, 3, 3, 3);
     c30 = madd(s, b0, c30), c31 = madd(s, b1, c31);
-    if (MR == 6) {
-      s = v128.load(a, 64);
-      c40 = madd(s, b0, c40), c41 = madd(s, b1, c41);
-      s = v128.load(a, 80);
-      c50 = madd(s, b0, c50), c51 = madd(s, b1, c51);
-    }
-    a += MR * 16;
+    s = v128.load(a, 16);
+    c40 = madd(s, b0, c40), c41 = madd(s, b1, c41);
+    a += 32;
     b += 32;
   } while (a != aEnd);
   const low = i32x4.add(i32x4.splat(first), i32x4(0, 1, 2, 3));
@@ -217,10 +219,7 @@ export function matchTile(a: usize, aEnd: usize, b: usize, best: usize, first: i
   keepBest(best + 64, c10, low), keepBest(best + 80, c11, high);
   keepBest(best + 128, c20, low), keepBest(best + 144, c21, high);
   keepBest(best + 192, c30, low), keepBest(best + 208, c31, high);
-  if (MR == 6) {
-    keepBest(best + 256, c40, low), keepBest(best + 272, c41, high);
-    keepBest(best + 320, c50, low), keepBest(best + 336, c51, high);
-  }
+  keepBest(best + 256, c40, low), keepBest(best + 272, c41, high);
 }
 
 /**

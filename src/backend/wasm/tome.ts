@@ -95,12 +95,12 @@ function findMatches(
   return lists;
 }
 
-/** As many as the scratch memory holds, 48 at most; fewer when threads would have no work. */
+/** As many as the scratch memory holds, 50 at most; fewer when threads would have no work. In strips of five. */
 function rowsPerTask(rt: Runtime, { batch, channels, sources }: MatchSizes): number {
-  const fit = Math.floor((SCRATCH - 4 * channels) / (16 * channels + 64) / 12) * 12;
-  if (fit < 12) throw new RangeError(`Cannot match: expected at most 21000 channels, found ${channels}`);
-  let rows = Math.min(48, fit);
-  while (rows > 12 && batch * Math.ceil(sources / rows) < 6 * rt.threads) rows -= 12;
+  const fit = Math.floor((SCRATCH - 20 * channels) / (32 * channels + 320)) * 5;
+  if (fit < 5) throw new RangeError(`Cannot match: expected at most 80000 channels, found ${channels}`);
+  let rows = Math.min(50, fit);
+  while (rows > 10 && batch * Math.ceil(sources / rows) < 6 * rt.threads) rows -= 5;
   return rows;
 }
 
