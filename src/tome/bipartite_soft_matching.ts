@@ -57,11 +57,16 @@ export interface SoftMatching {
  *
  * @example
  * ```ts
+ * import { bipartiteSoftMatchingRandom2d, createBackend } from "tome-edge";
+ *
  * const backend = await createBackend("cpu");
- * const plan = await bipartiteSoftMatchingRandom2d(backend, metric, {
+ * const x = Float32Array.from({ length: 64 * 64 * 320 }, (_, i) => Math.sin(i));
+ * const plan = await bipartiteSoftMatchingRandom2d(backend, x, {
  *   batch: 1, width: 64, height: 64, channels: 320, r: 2048, noRand: true,
  * });
  * const merged = await plan.merge(x, 320); // [1, 2048, 320]
+ * const restored = await plan.unmerge(merged, 320); // [1, 4096, 320]
+ * await backend.dispose();
  * ```
  */
 export async function bipartiteSoftMatchingRandom2d(
