@@ -132,7 +132,7 @@ export class Engine implements EngineLike {
         // 3. denoising
         for (const [index, timestep] of sampler.timesteps.entries()) {
           await macrotask();
-          if (signal?.aborted) throw new AbortError();
+          if (signal?.aborted) throw stopped(stepSeconds.length);
           const stepStart = performance.now();
           this.#work.clear();
           tokens = [];
@@ -185,7 +185,7 @@ export class Engine implements EngineLike {
         const decodeStart = performance.now();
         for (let i = 0; i < count; i++) {
           await macrotask();
-          if (signal?.aborted) throw new AbortError();
+          if (signal?.aborted) throw stopped(stepSeconds.length);
           pictures.push(await this.#decode(b.rows(x, i, i + 1)));
         }
         seconds.decode += since(decodeStart);
@@ -324,6 +324,10 @@ class Held {
 /** Classifier-free guidance on `[uncond, cond]`: u + s·(c − u). */
 function guide(b: Backend, output: Tensor, count: number, scale: number): Tensor {
   return b.lincomb([[1 - scale, b.rows(output, 0, count)], [scale, b.rows(output, count, 2 * count)]]);
+}
+
+function stopped(networkCalls: number): AbortError {
+  return new AbortError(`Stopped after ${networkCalls} network calls`);
 }
 
 function size(x: Tensor): number {

@@ -2,6 +2,7 @@ import { AbortError, DeviceError } from "../errors.ts";
 import type { EngineLike, EngineOptions, EngineResult, EngineStep } from "./engine.ts";
 import { type FromWorker, restoreError, type ToWorker } from "./messages.ts";
 import type { ModelInfo, Request } from "./options.ts";
+import { startWorker } from "./start_worker.ts";
 
 type RunMessage = Extract<FromWorker, { type: "step" | "done" | "failed" }>;
 
@@ -16,7 +17,7 @@ export class RemoteEngine implements EngineLike {
   #nextId = 1;
 
   static async load(model: string, options: EngineOptions): Promise<RemoteEngine> {
-    const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+    const worker = startWorker();
     try {
       const info = await new Promise<ModelInfo>((resolve, reject) => {
         worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {

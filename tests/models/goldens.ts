@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Backend, Tensor } from "../../src/backend/backend.ts";
 import { openSafetensors } from "../../src/checkpoint/safetensors.ts";
@@ -19,6 +20,7 @@ export const path = (relative: string) => fileURLToPath(new URL(`../../${relativ
 
 export async function readGoldens(stem: string): Promise<Goldens> {
   const json = JSON.parse(await readFile(path(`${stem}.json`), "utf8"));
+  json.noise_floor ??= JSON.parse(await readFile(path(join(dirname(stem), "noise_floor.json")), "utf8"));
   const file = await openSafetensors(await fileSource(path(`${stem}.safetensors`)));
   const bytes = await readFile(path(`${stem}.safetensors`));
   await file.close();
