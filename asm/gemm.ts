@@ -8,7 +8,7 @@ import { packPixels } from "./conv";
  * x [M, K], out and residual [M, N]: rows at any stride. W as panels of 8 columns, [⌈N/8⌉][K][8], padded with
  * zeros; bias padded likewise. rowBias [images, N] belongs to the image of a row. `out` must not overlap the rest.
  *
- * A task is a block of at most 50 rows times a chunk of panels. The block's rows are packed into scratch for one
+ * A task is a block of at most 65 rows times a chunk of panels. The block's rows are packed into scratch for one
  * K block at a time, in strips of five: [strip][k][8], the first four rows' elements side by side, then the fifth
  * four times. A strip times a panel is one call of `tile`: rows 0 to 3 are splat by shuffles, row 4 by its load.
  * Deno's V8 guards every load by a compare and branch, which take turns with the multiply-adds on Intel's port 0:
@@ -31,7 +31,7 @@ export const MR: i32 = 5;
 // Scratch: packed rows; one tile at the matrix's edge; one vector; zeros and rows of a convolution.
 // @ts-ignore: decorator
 @inline
-const EDGE: usize = 10 * 640 * 32;
+const EDGE: usize = 13 * 640 * 32;
 // @ts-ignore: decorator
 @inline
 const LANES: usize = EDGE + 192;

@@ -1,6 +1,9 @@
 /** Exports of every kernels*.wasm; see asm/README.md. Written by asm/build.ts. */
 export interface Kernels {
   activationTask(a0: number, a1: number, a2: number): void;
+  attentionMix(a0: number, a1: number, a2: number, a3: number, a4: number, a5: number): void;
+  attentionScores(a0: number, a1: number, a2: number, a3: number, a4: number, a5: number, a6: number): void;
+  attentionSoftmax(a0: number, a1: number, a2: number, a3: number, a4: number, a5: number, a6: number): void;
   attentionTask(a0: number, a1: number, a2: number): void;
   blendTask(a0: number, a1: number, a2: number): void;
   closeThreads(): void;

@@ -6,9 +6,9 @@ import { matrix, type WasmTensor } from "./runtime.ts";
 import { eachWindow, type WasmWeight } from "./weights.ts";
 
 /** Rows of a block; see asm/gemm.ts. */
-const BLOCK_ROWS = 50;
+const BLOCK_ROWS = 65;
 /** Enough tasks for many threads to end at about the same time. */
-const TASKS = 32;
+const TASKS = 24;
 /** Least columns of a chunk: packing a block's rows costs as much as a product with 6 to 10 columns. */
 const CHUNK_COLUMNS = 160;
 const DEPTH_BLOCK = 640;
