@@ -7,28 +7,29 @@
  *
  * Words: 0 q, 1 k, 2 v, 3 out (addresses), 4 q stride, 5 k stride, 6 v stride, 7 out stride (elements),
  * 8 heads, 9 D, 10 N, 11 M, 12 causal (0/1), 13 scale · log2(e) (f32), 14 queries per task (a multiple of 8),
- * 15 keys per block (a multiple of 12). Tasks: B · heads · ceil(N / word 14), heads fastest, since they
+ * 15 keys per block (a multiple of 5). Tasks: B · heads · ceil(N / word 14), heads fastest, since they
  * share the queries' cache lines.
  * Scratch: see `attentionScratch` in src/backend/wasm/attention.ts.
  *
  * Method. Sᵀ = K·Qᵀ in panels of 8 queries, so that maximum, exponential and sum run down the lanes and P is
- * already what the second product, Oᵀ += Vᵀ·P, reads. Per block of keys, K and V are packed with every element
- * splatted to four lanes: JSC gains a quarter by it. Both products are then the same micro-kernel, TILE × 8.
+ * already what the second product, Oᵀ += Vᵀ·P, reads. Both products are the micro-kernel of gemm.ts, 5 × 8: per
+ * block of keys, K is packed in tiles of 5 keys and V in tiles of 5 channels (the last ones of 4), four elements
+ * side by side to be splatted by shuffles and the fifth splatted in memory; gemm.ts tells why.
  * The running maximum m is kept stale while the new scores exceed it by less than 2^LAG_LIMIT (any m gives the
  * same quotient), so that the accumulators can start at −m and O is seldom rescaled.
  *
  * Tails: absent queries are zeros and are not written; a last tile of keys repeats the last key, whose copies
  * take no part in the sums.
  */
+import { packFive } from "./gemm";
 import { exp2_below_ps } from "./inline/exp";
 import { madd } from "./inline/madd";
 
-/** Keys, or channels of V, per tile. Strict kernels have no register left for 6: V8 would spill. */
-// @ts-ignore: decorator
-@inline const TILE: i32 = ASC_FEATURE_RELAXED_SIMD ? 6 : 4;
 /** log2 of how far scores may exceed the maximum in use. */
 // @ts-ignore: decorator
 @inline const LAG_LIMIT: f32 = 16;
+
+/* What takes the time is exported, so that Binaryen does not inline it here: V8 would run out of registers. */
 
 export function attentionTask(p: usize, task: i32, scratch: usize): void {
   const qStride = <usize>load<i32>(p, 16) << 2;
@@ -60,8 +61,8 @@ export function attentionTask(p: usize, task: i32, scratch: usize): void {
   const packedO = packedQ + <usize>(queryBlock >> 3) * panelBytes;
   const stats = packedO + <usize>(queryBlock >> 3) * panelBytes; // per panel: m[8], sum[8]
   const packedK = stats + (<usize>queryBlock << 3);
-  const packedV = packedK + (<usize>(keyBlock * depth) << 4);
-  const s = packedV + (<usize>(keyBlock * depth) << 4);
+  const packedV = packedK + (<usize>(keyBlock / 5 * depth) << 5);
+  const s = packedV + (<usize>(keyBlock / 5 * depth) << 5);
   const top = s + (<usize>keyBlock << 5); // the block's maximum, [8]
 
   packQueries(q, qStride, packedQ, depth, count, scale);
@@ -79,119 +80,52 @@ export function attentionTask(p: usize, task: i32, scratch: usize): void {
       const seen = causal ? min(here, row + 8) : here;
       if (seen <= 0) continue;
       const o = packedO + <usize>panel * panelBytes;
-      if (ASC_FEATURE_RELAXED_SIMD) {
-        scores6(packedK, packedQ + <usize>panel * panelBytes, s, depth, seen, state, top);
-      } else {
-        scores4(packedK, packedQ + <usize>panel * panelBytes, s, depth, seen, state, top);
-      }
+      attentionScores(packedK, packedQ + <usize>panel * panelBytes, s, depth, seen, state, top);
       if (causal && seen > row + 1) maskFuture(s, row, seen, top);
-      softmax(s, seen, state, top, o, depth, first == 0);
-      mix(packedV, s, o, depth, here, seen);
+      attentionSoftmax(s, seen, state, top, o, depth, first == 0);
+      attentionMix(packedV, s, o, depth, here, seen);
     }
   }
   unpackOutput(packedO, stats, out, outStride, depth, count);
 }
 
 /** Rows of 8 lanes: Sᵀ[j] = k[j]·Qᵀ − m for `seen` keys, up to a whole tile; top = the maximum over them. */
-function scores6(a: usize, q: usize, s: usize, depth: i32, seen: i32, state: usize, top: usize): void {
-  const end = a + (<usize>depth << 4) * <usize>((seen + 5) / 6 * 6);
+export function attentionScores(a: usize, q: usize, s: usize, depth: i32, seen: i32, state: usize, top: usize): void {
+  const sEnd = s + (<usize>seen << 5);
+  const qEnd = q + (<usize>depth << 5);
   let top0 = f32x4.splat(-f32.MAX_VALUE);
   let top1 = top0;
-  const qEnd = q + (<usize>depth << 5);
   const m0 = f32x4.neg(v128.load(state));
   const m1 = f32x4.neg(v128.load(state, 16));
   do {
-    let c00 = m0, c10 = m0, c20 = m0, c30 = m0, c40 = m0, c50 = m0;
-    let c01 = m1, c11 = m1, c21 = m1, c31 = m1, c41 = m1, c51 = m1;
+    let c00 = m0, c10 = m0, c20 = m0, c30 = m0, c40 = m0;
+    let c01 = m1, c11 = m1, c21 = m1, c31 = m1, c41 = m1;
     let b = q;
     do {
-      const b0 = v128.load(b);
-      const b1 = v128.load(b, 16);
-      let x = v128.load(a);
-      c00 = madd(x, b0, c00);
-      c01 = madd(x, b1, c01);
+      const b0 = v128.load(b), b1 = v128.load(b, 16);
+      const four = v128.load(a);
+      let x = v128.shuffle<f32>(four, four, 0, 0, 0, 0);
+      c00 = madd(x, b0, c00), c01 = madd(x, b1, c01);
+      x = v128.shuffle<f32>(four, four, 1, 1, 1, 1);
+      c10 = madd(x, b0, c10), c11 = madd(x, b1, c11);
+      x = v128.shuffle<f32>(four, four, 2, 2, 2, 2);
+      c20 = madd(x, b0, c20), c21 = madd(x, b1, c21);
+      x = v128.shuffle<f32>(four, four, 3, 3, 3, 3);
+      c30 = madd(x, b0, c30), c31 = madd(x, b1, c31);
       x = v128.load(a, 16);
-      c10 = madd(x, b0, c10);
-      c11 = madd(x, b1, c11);
-      x = v128.load(a, 32);
-      c20 = madd(x, b0, c20);
-      c21 = madd(x, b1, c21);
-      x = v128.load(a, 48);
-      c30 = madd(x, b0, c30);
-      c31 = madd(x, b1, c31);
-      x = v128.load(a, 64);
-      c40 = madd(x, b0, c40);
-      c41 = madd(x, b1, c41);
-      x = v128.load(a, 80);
-      c50 = madd(x, b0, c50);
-      c51 = madd(x, b1, c51);
-      a += 96;
+      c40 = madd(x, b0, c40), c41 = madd(x, b1, c41);
+      a += 32;
       b += 32;
-    } while (b < qEnd);
-    v128.store(s, c00);
-    v128.store(s, c01, 16);
-    v128.store(s, c10, 32);
-    v128.store(s, c11, 48);
-    v128.store(s, c20, 64);
-    v128.store(s, c21, 80);
-    v128.store(s, c30, 96);
-    v128.store(s, c31, 112);
-    v128.store(s, c40, 128);
-    v128.store(s, c41, 144);
-    v128.store(s, c50, 160);
-    v128.store(s, c51, 176);
-    s += 192;
-    c00 = f32x4.pmax(f32x4.pmax(c00, c10), f32x4.pmax(c20, c30));
-    c01 = f32x4.pmax(f32x4.pmax(c01, c11), f32x4.pmax(c21, c31));
-    top0 = f32x4.pmax(f32x4.pmax(top0, c00), f32x4.pmax(c40, c50));
-    top1 = f32x4.pmax(f32x4.pmax(top1, c01), f32x4.pmax(c41, c51));
-  } while (a < end);
-  v128.store(top, top0);
-  v128.store(top, top1, 16);
-}
-
-/** As `scores6`, with tiles of 4 keys. */
-function scores4(a: usize, q: usize, s: usize, depth: i32, seen: i32, state: usize, top: usize): void {
-  const end = a + (<usize>depth << 4) * <usize>((seen + 3) & ~3);
-  let top0 = f32x4.splat(-f32.MAX_VALUE);
-  let top1 = top0;
-  const qEnd = q + (<usize>depth << 5);
-  const m0 = f32x4.neg(v128.load(state));
-  const m1 = f32x4.neg(v128.load(state, 16));
-  do {
-    let c00 = m0, c10 = m0, c20 = m0, c30 = m0;
-    let c01 = m1, c11 = m1, c21 = m1, c31 = m1;
-    let b = q;
-    do {
-      const b0 = v128.load(b);
-      const b1 = v128.load(b, 16);
-      let x = v128.load(a);
-      c00 = madd(x, b0, c00);
-      c01 = madd(x, b1, c01);
-      x = v128.load(a, 16);
-      c10 = madd(x, b0, c10);
-      c11 = madd(x, b1, c11);
-      x = v128.load(a, 32);
-      c20 = madd(x, b0, c20);
-      c21 = madd(x, b1, c21);
-      x = v128.load(a, 48);
-      c30 = madd(x, b0, c30);
-      c31 = madd(x, b1, c31);
-      a += 64;
-      b += 32;
-    } while (b < qEnd);
-    v128.store(s, c00);
-    v128.store(s, c01, 16);
-    v128.store(s, c10, 32);
-    v128.store(s, c11, 48);
-    v128.store(s, c20, 64);
-    v128.store(s, c21, 80);
-    v128.store(s, c30, 96);
-    v128.store(s, c31, 112);
-    s += 128;
-    top0 = f32x4.pmax(f32x4.pmax(top0, c00), f32x4.pmax(f32x4.pmax(c10, c20), c30));
-    top1 = f32x4.pmax(f32x4.pmax(top1, c01), f32x4.pmax(f32x4.pmax(c11, c21), c31));
-  } while (a < end);
+    } while (b != qEnd);
+    v128.store(s, c00), v128.store(s, c01, 16);
+    v128.store(s, c10, 32), v128.store(s, c11, 48);
+    v128.store(s, c20, 64), v128.store(s, c21, 80);
+    v128.store(s, c30, 96), v128.store(s, c31, 112);
+    v128.store(s, c40, 128), v128.store(s, c41, 144);
+    s += 160;
+    top0 = f32x4.pmax(f32x4.pmax(f32x4.pmax(c00, c10), f32x4.pmax(c20, c30)), f32x4.pmax(c40, top0));
+    top1 = f32x4.pmax(f32x4.pmax(f32x4.pmax(c01, c11), f32x4.pmax(c21, c31)), f32x4.pmax(c41, top1));
+  } while (s < sEnd);
   v128.store(top, top0);
   v128.store(top, top1, 16);
 }
@@ -211,7 +145,7 @@ function maskFuture(s: usize, row: i32, seen: i32, top: usize): void {
 }
 
 /** S becomes P = 2^(S − lag), in place; the state's maximum and sum follow, and O where the maximum moved. */
-function softmax(s: usize, seen: i32, state: usize, top: usize, o: usize, depth: i32, fresh: bool): void {
+export function attentionSoftmax(s: usize, seen: i32, state: usize, top: usize, o: usize, depth: i32, fresh: bool): void {
   let lag0 = v128.load(top);
   let lag1 = v128.load(top, 16);
   let sum0 = v128.load(state, 32);
@@ -252,103 +186,76 @@ function softmax(s: usize, seen: i32, state: usize, top: usize, o: usize, depth:
 }
 
 /** Oᵀ[d] += Σ_j v[j][d] · P[j] over the `seen` first of a block of `here` keys. */
-function mix(a: usize, p: usize, o: usize, depth: i32, here: i32, seen: i32): void {
-  const end = p + (<usize>seen << 5);
+export function attentionMix(a: usize, p: usize, o: usize, depth: i32, here: i32, seen: i32): void {
+  const pEnd = p + (<usize>seen << 5);
   const unseen = <usize>(here - seen);
   const oEnd = o + (<usize>depth << 5);
-  if (ASC_FEATURE_RELAXED_SIMD) {
-    const wideEnd = oEnd - (<usize>narrowChannels(depth) << 5);
-    while (o < wideEnd) {
-      let c00 = v128.load(o), c01 = v128.load(o, 16);
-      let c10 = v128.load(o, 32), c11 = v128.load(o, 48);
-      let c20 = v128.load(o, 64), c21 = v128.load(o, 80);
-      let c30 = v128.load(o, 96), c31 = v128.load(o, 112);
-      let c40 = v128.load(o, 128), c41 = v128.load(o, 144);
-      let c50 = v128.load(o, 160), c51 = v128.load(o, 176);
-      let b = p;
-      do {
-        const b0 = v128.load(b);
-        const b1 = v128.load(b, 16);
-        let x = v128.load(a);
-        c00 = madd(x, b0, c00);
-        c01 = madd(x, b1, c01);
-        x = v128.load(a, 16);
-        c10 = madd(x, b0, c10);
-        c11 = madd(x, b1, c11);
-        x = v128.load(a, 32);
-        c20 = madd(x, b0, c20);
-        c21 = madd(x, b1, c21);
-        x = v128.load(a, 48);
-        c30 = madd(x, b0, c30);
-        c31 = madd(x, b1, c31);
-        x = v128.load(a, 64);
-        c40 = madd(x, b0, c40);
-        c41 = madd(x, b1, c41);
-        x = v128.load(a, 80);
-        c50 = madd(x, b0, c50);
-        c51 = madd(x, b1, c51);
-        a += 96;
-        b += 32;
-      } while (b < end);
-      v128.store(o, c00);
-      v128.store(o, c01, 16);
-      v128.store(o, c10, 32);
-      v128.store(o, c11, 48);
-      v128.store(o, c20, 64);
-      v128.store(o, c21, 80);
-      v128.store(o, c30, 96);
-      v128.store(o, c31, 112);
-      v128.store(o, c40, 128);
-      v128.store(o, c41, 144);
-      v128.store(o, c50, 160);
-      v128.store(o, c51, 176);
-      o += 192;
-      a += 96 * unseen;
-    }
+  const wideEnd = oEnd - (<usize>narrowChannels(depth) << 5);
+  while (o != wideEnd) {
+    let c00 = v128.load(o), c01 = v128.load(o, 16);
+    let c10 = v128.load(o, 32), c11 = v128.load(o, 48);
+    let c20 = v128.load(o, 64), c21 = v128.load(o, 80);
+    let c30 = v128.load(o, 96), c31 = v128.load(o, 112);
+    let c40 = v128.load(o, 128), c41 = v128.load(o, 144);
+    let b = p;
+    do {
+      const b0 = v128.load(b), b1 = v128.load(b, 16);
+      const four = v128.load(a);
+      let x = v128.shuffle<f32>(four, four, 0, 0, 0, 0);
+      c00 = madd(x, b0, c00), c01 = madd(x, b1, c01);
+      x = v128.shuffle<f32>(four, four, 1, 1, 1, 1);
+      c10 = madd(x, b0, c10), c11 = madd(x, b1, c11);
+      x = v128.shuffle<f32>(four, four, 2, 2, 2, 2);
+      c20 = madd(x, b0, c20), c21 = madd(x, b1, c21);
+      x = v128.shuffle<f32>(four, four, 3, 3, 3, 3);
+      c30 = madd(x, b0, c30), c31 = madd(x, b1, c31);
+      x = v128.load(a, 16);
+      c40 = madd(x, b0, c40), c41 = madd(x, b1, c41);
+      a += 32;
+      b += 32;
+    } while (b != pEnd);
+    v128.store(o, c00), v128.store(o, c01, 16);
+    v128.store(o, c10, 32), v128.store(o, c11, 48);
+    v128.store(o, c20, 64), v128.store(o, c21, 80);
+    v128.store(o, c30, 96), v128.store(o, c31, 112);
+    v128.store(o, c40, 128), v128.store(o, c41, 144);
+    o += 160;
+    a += unseen << 5;
   }
-  while (o < oEnd) {
+  while (o != oEnd) {
     let c00 = v128.load(o), c01 = v128.load(o, 16);
     let c10 = v128.load(o, 32), c11 = v128.load(o, 48);
     let c20 = v128.load(o, 64), c21 = v128.load(o, 80);
     let c30 = v128.load(o, 96), c31 = v128.load(o, 112);
     let b = p;
     do {
-      const b0 = v128.load(b);
-      const b1 = v128.load(b, 16);
-      let x = v128.load(a);
-      c00 = madd(x, b0, c00);
-      c01 = madd(x, b1, c01);
-      x = v128.load(a, 16);
-      c10 = madd(x, b0, c10);
-      c11 = madd(x, b1, c11);
-      x = v128.load(a, 32);
-      c20 = madd(x, b0, c20);
-      c21 = madd(x, b1, c21);
-      x = v128.load(a, 48);
-      c30 = madd(x, b0, c30);
-      c31 = madd(x, b1, c31);
-      a += 64;
+      const b0 = v128.load(b), b1 = v128.load(b, 16);
+      const four = v128.load(a);
+      let x = v128.shuffle<f32>(four, four, 0, 0, 0, 0);
+      c00 = madd(x, b0, c00), c01 = madd(x, b1, c01);
+      x = v128.shuffle<f32>(four, four, 1, 1, 1, 1);
+      c10 = madd(x, b0, c10), c11 = madd(x, b1, c11);
+      x = v128.shuffle<f32>(four, four, 2, 2, 2, 2);
+      c20 = madd(x, b0, c20), c21 = madd(x, b1, c21);
+      x = v128.shuffle<f32>(four, four, 3, 3, 3, 3);
+      c30 = madd(x, b0, c30), c31 = madd(x, b1, c31);
+      a += 16;
       b += 32;
-    } while (b < end);
-    v128.store(o, c00);
-    v128.store(o, c01, 16);
-    v128.store(o, c10, 32);
-    v128.store(o, c11, 48);
-    v128.store(o, c20, 64);
-    v128.store(o, c21, 80);
-    v128.store(o, c30, 96);
-    v128.store(o, c31, 112);
+    } while (b != pEnd);
+    v128.store(o, c00), v128.store(o, c01, 16);
+    v128.store(o, c10, 32), v128.store(o, c11, 48);
+    v128.store(o, c20, 64), v128.store(o, c21, 80);
+    v128.store(o, c30, 96), v128.store(o, c31, 112);
     o += 128;
-    a += 64 * unseen;
+    a += unseen << 4;
   }
 }
 
-/** Channels left to tiles of 4 so that tiles of 6 cover the rest: 0, 4 or 8. */
+/** Channels left to tiles of 4 so that tiles of 5 cover the rest: 0, 4, 8, 12 or 16. */
 // @ts-ignore: decorator
 @inline
 function narrowChannels(depth: i32): i32 {
-  const left = depth % 6;
-  return left == 2 ? 8 : left;
+  return ((5 - depth % 5) % 5) << 2;
 }
 
 /** Qᵀ in panels [depth][8], times the scale; absent queries are zeros. */
@@ -388,43 +295,39 @@ function packQueries(q: usize, stride: usize, to: usize, depth: i32, count: i32,
   }
 }
 
-/** K in tiles [depth][TILE], splatted; the last tile repeats the last key. */
+/** K in tiles of 5 keys, [depth][8]; the last tile repeats the last key. */
 function packKeys(k: usize, stride: usize, to: usize, depth: i32, count: i32): void {
-  const rowBytes = <usize>depth << 2;
-  for (let j = 0; j < count; j += TILE) {
-    for (let t = 0; t < TILE; t++) {
-      let at = to + (<usize>t << 4);
-      const row = k + <usize>min(j + t, count - 1) * stride;
-      for (let x = row; x < row + rowBytes; x += 4) {
-        v128.store(at, v128.load32_splat(x));
-        at += TILE << 4;
-      }
-    }
-    to += (<usize>depth << 4) * TILE;
+  const last = k + <usize>(count - 1) * stride;
+  for (let j = 0; j < count; j += 5) {
+    const k1 = min(k + stride, last), k2 = min(k1 + stride, last), k3 = min(k2 + stride, last);
+    packFive(k, k1, k2, k3, min(k3 + stride, last), depth, to);
+    k += 5 * stride;
+    to += <usize>depth << 5;
   }
 }
 
-/** V in tiles [key][TILE], the last one or two of 4 channels, splatted. */
+/** V in tiles of 5 channels, [key][8], the last ones of 4 channels, [key][4]. */
 function packValues(v: usize, stride: usize, to: usize, depth: i32, count: i32): void {
-  let left = depth;
-  const narrow = ASC_FEATURE_RELAXED_SIMD ? narrowChannels(depth) : depth;
-  while (left > 0) {
-    const width = left > narrow ? TILE : 4;
+  const end = v + (<usize>depth << 2);
+  const wideEnd = end - (<usize>narrowChannels(depth) << 2);
+  while (v != wideEnd) {
     let row = v;
     for (let j = 0; j < count; j++) {
-      v128.store(to, v128.load32_splat(row));
-      v128.store(to, v128.load32_splat(row, 4), 16);
-      v128.store(to, v128.load32_splat(row, 8), 32);
-      v128.store(to, v128.load32_splat(row, 12), 48);
-      if (width == 6) {
-        v128.store(to, v128.load32_splat(row, 16), 64);
-        v128.store(to, v128.load32_splat(row, 20), 80);
-      }
-      to += <usize>width << 4;
+      v128.store(to, v128.load(row));
+      v128.store(to, v128.load32_splat(row, 16), 16);
+      to += 32;
       row += stride;
     }
-    v += <usize>width << 2;
-    left -= width;
+    v += 20;
+  }
+  while (v != end) {
+    let row = v;
+    for (let j = 0; j < count; j++) {
+      v128.store(to, v128.load(row));
+      to += 16;
+      row += stride;
+    }
+    v += 16;
   }
 }
 

@@ -229,7 +229,7 @@ test("strict attention has the same bits on every engine", async () => {
     bitsHash(run(rt, { queries: 77, keys: 77, heads: 1, depth: 64, causal: true })),
   ];
   await rt.dispose();
-  assert.deepEqual(hashes, ["b2573ab4", "7e32bc05"]);
+  assert.deepEqual(hashes, ["4a40e018", "7e32bc05"]);
 });
 
 test("every block size fits a thread's scratch and its tiles", () => {
@@ -241,7 +241,7 @@ test("every block size fits a thread's scratch and its tiles", () => {
           const bytes = attentionScratch(depth, queryBlock, keyBlock);
           assert.ok(bytes <= SCRATCH_BYTES, `${depth} ${queries} ${keys}: ${bytes} bytes`);
           assert.equal(queryBlock % 8, 0);
-          assert.equal(keyBlock % 12, 0);
+          assert.equal(keyBlock % 5, 0);
         }
       }
     }

@@ -8,27 +8,27 @@ import { Op } from "../../../asm/op.ts";
 import type { AttentionOptions } from "../backend.ts";
 import { f32Bits, type Runtime, type WasmTensor } from "./runtime.ts";
 
-/** Keys per block are a multiple of both builds' tiles: 6 (fast) and 4 (strict). */
-const KEY_UNIT = 12;
+/** Keys per tile. */
+const KEY_UNIT = 5;
 /** Beyond this, packing keys and values no longer shows; fewer where Qᵀ would pass 1 MiB. */
 const MAX_QUERIES = 1024;
 const MAX_QUERY_VALUES = 262144;
 /** Tasks to aim at, so that a few threads end at about the same time. */
 const ENOUGH_TASKS = 16;
 /** Measured flat from 48 to 192 keys, as long as what is packed stays in the second-level cache. */
-const MAX_KEYS = 96;
+const MAX_KEYS = 100;
 const PACKED_BYTES = 393216;
 
 /** Bytes of scratch that a task uses: Qᵀ, Oᵀ, maxima and sums, packed keys and values, scores. */
 export function attentionScratch(depth: number, queryBlock: number, keyBlock: number): number {
-  return queryBlock * (8 * depth + 8) + keyBlock * (32 * depth + 32) + 32;
+  return queryBlock * (8 * depth + 8) + keyBlock / KEY_UNIT * 64 * depth + keyBlock * 32 + 32;
 }
 
 /** How a task cuts queries and keys: by the shapes only, so that the bits do not depend on threads. */
 export function attentionBlocks(
   { queries, keys, depth, problems }: { queries: number; keys: number; depth: number; problems: number },
 ): { queryBlock: number; keyBlock: number } {
-  const cached = Math.floor(PACKED_BYTES / (32 * depth * KEY_UNIT)) * KEY_UNIT;
+  const cached = Math.floor(PACKED_BYTES / (64 * depth)) * KEY_UNIT;
   const most = Math.min(MAX_KEYS, Math.max(KEY_UNIT, cached));
   const keyBlocks = Math.ceil(keys / most);
   const keyBlock = Math.ceil(keys / keyBlocks / KEY_UNIT) * KEY_UNIT;
