@@ -124,7 +124,10 @@ export class Engine implements EngineLike {
         );
         const fixed = held.tensors;
         let x = held.add(
-          original && request.strength < 1 ? noised(0) : b.lincomb([[sampler.initNoiseSigma, noise]]),
+          // As diffusers: at strength 1 inpainting starts from noise alone, image to image still from the image.
+          original && (request.strength < 1 || !mask)
+            ? noised(0)
+            : b.lincomb([[sampler.initNoiseSigma, noise]]),
         );
         let history: readonly Tensor[] = [];
         seconds.encode += original ? since(encodeStart) : 0;

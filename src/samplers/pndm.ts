@@ -32,14 +32,16 @@ export function createPndm(config: SamplerConfig, { steps, skip }: RunOptions): 
   const { alphas, alphaAt } = alphaTable(config);
   const finalAlpha = config.set_alpha_to_one ? 1 : alphas[0];
   const stride = Math.floor(alphas.length / steps);
-  // The tail is cut before timesteps are repeated: diffusers cuts after it, and then starts image-to-image runs with
-  // the repetition missing and one noise level off.
   const plain = spacedTimesteps(steps, {
     trainSteps: alphas.length,
     spacing: config.timestep_spacing,
     offset: config.steps_offset,
-  }).slice(skip);
-  const timesteps = config.skip_prk_steps ? repeatSecond(plain) : withRungeKutta(plain, stride >> 1);
+  });
+  const full = config.skip_prk_steps ? repeatSecond(plain) : withRungeKutta(plain, stride >> 1);
+  // diffusers' quirk, kept for its pictures: image to image cuts this list, repetition and all, but formulas still go
+  // by the call's number. So a cut of two or more starts one timestep early, its second call counts as the
+  // repeated one at whatever timestep, and Runge–Kutta steps start from the noise levels of the uncut list.
+  const timesteps = full.slice(skip);
   const prkCalls = config.skip_prk_steps ? 0 : PRK_CALLS;
 
   /** x from noise level `t` to `next` along the ε that the model terms sum to (the paper's equation 9). */
@@ -69,7 +71,7 @@ export function createPndm(config: SamplerConfig, { steps, skip }: RunOptions): 
       ? [[1, modelOutput]]
       : outputs.map((output, i) => [i === 0 || i === 3 ? 1 / 6 : 1 / 3, output]);
     return {
-      terms: transfer(timesteps[done * 4], next, start, model),
+      terms: transfer(full[done * 4], next, start, model),
       history: stage < 3 ? [...finished, start, ...outputs] : [...finished, outputs[0]],
     };
   }
@@ -130,7 +132,7 @@ function repeatSecond(timesteps: number[]): number[] {
 function withRungeKutta(timesteps: number[], half: number): number[] {
   if (timesteps.length < 4) {
     throw new RangeError(
-      `Cannot sample with pndm: expected at least 4 steps after strength, found ${timesteps.length} (or set skip_prk_steps)`,
+      `Cannot sample with pndm: expected at least 4 steps, found ${timesteps.length} (or set skip_prk_steps)`,
     );
   }
   const prk: number[] = [];

@@ -10,7 +10,7 @@ samplers_math.json. Last made with torch 2.15.0, diffusers 0.42.1.
 import json
 import math
 import os
-import struct
+from types import SimpleNamespace
 
 import mpmath
 import numpy as np
@@ -22,6 +22,7 @@ from diffusers import (
     EulerDiscreteScheduler,
     LCMScheduler,
     PNDMScheduler,
+    StableDiffusionImg2ImgPipeline,
 )
 from safetensors.torch import save_file
 
@@ -64,18 +65,15 @@ for module in (
     m.randn_tensor = fixed_noise
 
 
-def run(sampler, cls, steps, config, skip=0, **step_options):
+def run(sampler, cls, steps, config, **step_options):
     global draws
     draws = 0
     scheduler = cls(**config)
     scheduler.set_timesteps(steps)
-    timesteps = scheduler.timesteps[skip:]
+    timesteps = scheduler.timesteps
     if hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(skip)  # else a first timestep that occurs twice skips a noise level
-    if skip:
-        x = scheduler.add_noise(noise(1000), noise(0), timesteps[:1])
-    else:
-        x = noise(0) * scheduler.init_noise_sigma
+        scheduler.set_begin_index(0)  # else a first timestep that occurs twice skips a noise level
+    x = noise(0) * scheduler.init_noise_sigma
     trajectory = [x]
     denoised = []
     for t in timesteps:
@@ -93,14 +91,13 @@ def run(sampler, cls, steps, config, skip=0, **step_options):
     tensors[f"{key}.x"] = torch.stack([trajectory[i] for i in kept]).float()
     tensors[f"{key}.timesteps"] = timesteps.double()
     if hasattr(scheduler, "sigmas"):
-        tensors[f"{key}.sigmas"] = scheduler.sigmas[skip:].float().clone()
+        tensors[f"{key}.sigmas"] = scheduler.sigmas.float().clone()
     if denoised and steps <= 5:
         tensors[f"{key}.denoised"] = torch.stack(denoised).float()
     runs.append(
         dict(
             sampler=sampler,
             steps=steps,
-            skip=skip,
             kept=kept,
             init=float(scheduler.init_noise_sigma),
             options=step_options,
@@ -161,11 +158,61 @@ def sweep():
     run("ddim", DDIMScheduler, 1, dict(**base, clip_sample=False))
     run("dpm++_2m", DPMSolverMultistepScheduler, 1, dict(**base))
     run("euler_a", EulerAncestralDiscreteScheduler, 2, dict(**base))
-    # Image to image, as the pipelines' get_timesteps cuts: strength 0.6 of 10 steps. Not PNDM, see pndm.ts.
-    for sampler, cls, own, _ in classes:
-        if sampler != "pndm":
-            run(sampler, cls, 10, dict(**base, **own), skip=4)
-    run("lcm", LCMScheduler, 10, dict(**base), skip=4)
+
+
+image_runs = []
+image_ends = []
+
+
+def image_run(cls, config, steps, strength):
+    """First and last x of image to image, and of inpainting with every other element kept, as diffusers' pipelines go. Returns the
+    number of network calls."""
+    global draws
+    kept = torch.arange(N) % 2 == 0
+    rows = []
+    for inpaint in (False, True):
+        draws = 0
+        scheduler = cls(**config)
+        scheduler.set_timesteps(steps)
+        pipeline = SimpleNamespace(scheduler=scheduler)  # StableDiffusionInpaintPipeline's get_timesteps is the same
+        timesteps, _ = StableDiffusionImg2ImgPipeline.get_timesteps(pipeline, steps, strength, "cpu")
+        if inpaint and strength == 1.0:
+            x = noise(0) * scheduler.init_noise_sigma
+        else:
+            x = scheduler.add_noise(noise(1000), noise(0), timesteps[:1])
+        rows.append(x)
+        for i, t in enumerate(timesteps):
+            x = scheduler.step(network(scheduler.scale_model_input(x, t), t), t, x).prev_sample
+            if inpaint:
+                image = noise(1000)
+                if i < len(timesteps) - 1:
+                    image = scheduler.add_noise(image, noise(0), timesteps[i + 1 : i + 2])
+                x = torch.where(kept, image, x)
+        rows.append(x)
+    assert all(torch.isfinite(x).all() for x in rows), (cls, config, steps, strength)
+    image_ends.append(torch.stack(rows).float())
+    return len(timesteps)
+
+
+def image_to_image():
+    usual = [(steps, strength) for steps in (5, 20, 50) for strength in (0.3, 0.6, 0.75, 1.0)]
+    for sampler, cls, own, *more in (
+        ("ddim", DDIMScheduler, dict(clip_sample=False, set_alpha_to_one=False)),
+        ("pndm", PNDMScheduler, dict(skip_prk_steps=True), (2, 0.5), (3, 0.4), (10, 0.9)),  # 1 step left, 1 left, 1 cut
+        ("pndm", PNDMScheduler, dict(skip_prk_steps=True, prediction_type="v_prediction", timestep_spacing="trailing")),
+        ("pndm", PNDMScheduler, dict(skip_prk_steps=False)),
+        ("euler", EulerDiscreteScheduler, {}),
+        ("euler_a", EulerAncestralDiscreteScheduler, {}),
+        ("dpm++_2m", DPMSolverMultistepScheduler, {}),
+        # Of first order at its end only where the uncut run is short.
+        ("dpm++_2m", DPMSolverMultistepScheduler, dict(final_sigmas_type="sigma_min"), (20, 0.05), (12, 0.5)),
+        ("dpm++_2m_karras", DPMSolverMultistepScheduler, dict(use_karras_sigmas=True)),
+        ("lcm", LCMScheduler, {}),
+    ):
+        config = dict(**SD, steps_offset=1, **own)
+        cases = [(steps, strength, image_run(cls, config, steps, strength)) for steps, strength in usual + more]
+        image_runs.append(dict(sampler=sampler, config=dict(_class_name=cls.__name__, **config), cases=cases))
+    tensors["image"] = torch.stack(image_ends)
 
 
 def fnv(data, h=0x811C9DC5):
@@ -279,8 +326,9 @@ def math_goldens():
 
 if __name__ == "__main__":
     sweep()
+    image_to_image()
     schedules()
     random()
     math_goldens()
-    metadata = {"runs": json.dumps(runs), "timestep_hashes": json.dumps(all_timesteps())}
+    metadata = {"runs": json.dumps(runs), "image_runs": json.dumps(image_runs), "timestep_hashes": json.dumps(all_timesteps())}
     save_file({k: v.contiguous() for k, v in tensors.items()}, os.path.join(HERE, "samplers.safetensors"), metadata)

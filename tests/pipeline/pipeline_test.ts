@@ -234,6 +234,15 @@ test("seed, guidance, negative prompt and noise source matter; arrays of the cal
     assert.deepEqual(image.data, data);
   }));
 
+test("at strength 1 image to image starts from the image's trace and inpainting from noise, as in diffusers", () =>
+  withPipeline(async (pipe) => {
+    const { images: [image] } = await pipe.generate({ ...QUICK, seed: 12 });
+    const mask = { width: 96, height: 96, data: new Uint8ClampedArray(4 * 96 * 96).fill(255) };
+    const fromImage = await pipe.generate({ ...QUICK, image, strength: 1 });
+    const fromNoise = await pipe.generate({ ...QUICK, image, mask, strength: 1 });
+    assert.notDeepEqual(fromImage.images[0].data, fromNoise.images[0].data);
+  }));
+
 test("the PNG carries its parameters and the attribution of the model's art", () =>
   withPipeline(async (pipe) => {
     const { images: [image] } = await pipe.generate({ ...QUICK, tokenMerging: { ratio: 0.25 } });

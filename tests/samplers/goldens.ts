@@ -8,7 +8,6 @@ import { parseSchedulerConfig } from "../../src/samplers/scheduler_config.ts";
 export interface GoldenRun {
   sampler: string;
   steps: number;
-  skip: number;
   /** Which x of the trajectory are stored. */
   kept: number[];
   init: number;
@@ -16,11 +15,22 @@ export interface GoldenRun {
   config: Record<string, unknown>;
 }
 
+/** Tensor `image`, a row per case: first and last x of image to image, first and last x of inpainting. */
+interface GoldenImageRuns {
+  sampler: string;
+  config: Record<string, unknown>;
+  cases: [steps: number, strength: number, networkCalls: number][];
+}
+
 const file = readFileSync(new URL("../goldens/samplers.safetensors", import.meta.url));
 const headerSize = Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
 const header = JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + headerSize)));
 
 export const runs: GoldenRun[] = JSON.parse(header.__metadata__.runs);
+export const imageRuns = (JSON.parse(header.__metadata__.image_runs) as GoldenImageRuns[])
+  .flatMap(({ cases, ...run }) =>
+    cases.map(([steps, strength, calls]) => ({ ...run, steps, strength, calls }))
+  );
 export const timestepHashes: Record<string, number> = JSON.parse(header.__metadata__.timestep_hashes);
 
 export function has(name: string): boolean {
@@ -54,9 +64,7 @@ export function lincomb(terms: readonly Term<Float32Array>[]): Float32Array {
 }
 
 export function samplerOf(run: GoldenRun): Sampler {
-  const config = parseSchedulerConfig(run.config);
-  const strength = (run.steps - run.skip) / run.steps;
-  return createSampler(run.sampler, config, { steps: run.steps, strength, ...run.options });
+  return createSampler(run.sampler, parseSchedulerConfig(run.config), { steps: run.steps, ...run.options });
 }
 
 export interface Trajectory {
@@ -64,12 +72,20 @@ export interface Trajectory {
   denoised: Float32Array[];
 }
 
+export interface SampleOptions {
+  /** Start from it with noise added. */
+  image?: Float32Array;
+  /** Keep every other element of it, noised, after each step. */
+  kept?: Float32Array;
+}
+
 /** The whole run with the fake network. Noise keys count up from 1, as make_samplers.py's monkey patch does. */
-export function sample(sampler: Sampler, image?: Float32Array): Trajectory {
-  const [a, b] = sampler.addNoise(0);
-  const first = image
-    ? lincomb([[a, image], [b, noise(0)]])
-    : noise(0).map((value) => value * sampler.initNoiseSigma);
+export function sample(sampler: Sampler, { image, kept }: SampleOptions = {}): Trajectory {
+  const noised = (image: Float32Array, index: number) => {
+    const [a, b] = sampler.addNoise(index);
+    return lincomb([[a, image], [b, noise(0)]]);
+  };
+  const first = image ? noised(image, 0) : noise(0).map((value) => value * sampler.initNoiseSigma);
   const out: Trajectory = { x: [first], denoised: [] };
   let history: StepOutput<Float32Array>["history"] = [];
   let draws = 0;
@@ -79,7 +95,8 @@ export function sample(sampler: Sampler, image?: Float32Array): Trajectory {
     const modelOutput = network(x.map((value) => value * scale), t);
     const fresh = sampler.noisePerStep(index) ? noise(++draws) : undefined;
     const step = sampler.step(lincomb, { index, x, modelOutput, noise: fresh, history });
-    out.x.push(step.x);
+    const painted = kept && noised(kept, index + 1);
+    out.x.push(painted ? step.x.map((value, j) => j % 2 ? value : painted[j]) : step.x);
     out.denoised.push(step.denoised);
     history = step.history;
   });
