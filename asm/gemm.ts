@@ -41,7 +41,7 @@ const GATHER: usize = LANES + 64;
 /** Bytes of W that stay in the second-level cache while the strips of a block pass over them. */
 // @ts-ignore: decorator
 @inline
-const PANEL_BYTES: i32 = 393216;
+const PANEL_BYTES: i32 = 196608;
 
 export function product(p: usize, task: i32, scratch: usize, conv: bool): void {
   const w = <usize>load<u32>(p, 8);

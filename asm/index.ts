@@ -1,6 +1,6 @@
 // Names, not `*`: an exported @inline constant stops Binaryen.
 export { closeThreads, isFast, runAlone, runShared, spin, threadMain } from "./pool";
-export { gemmTask, packTask, peakTask, product, widenTask } from "./gemm";
+export { gemmTask, peakTask, product, widenTask } from "./gemm";
 export { convTask } from "./conv";
 export {
   listMembersTask, matchTask, matchTile, mergeTask, packDestinationsTask, selectTask, unmergeTask,
