@@ -5,9 +5,9 @@
  * that a busy machine matters little; several by the clock.
  */
 import process from "node:process";
-import { Op } from "../asm/op.ts";
 import type { HostTensor, Tensor } from "../src/backend/backend.ts";
 import { createWasmBackend, type WasmBackend } from "../src/backend/wasm/backend.ts";
+import { median, peakLoop, rate, type Workload } from "./measure.ts";
 import type { Report } from "./run.ts";
 
 interface Prepared {
@@ -26,8 +26,7 @@ interface Case {
   prepare(backend: WasmBackend): Prepared;
 }
 
-/** ms of one measurement, and how many of them the median is taken over. */
-const SLICE = 25;
+/** Measurements that the median is taken over. */
 const ROUNDS = 21;
 const SAMPLES = 200;
 
@@ -344,51 +343,11 @@ export const cases: Case[] = [
   unmergeCase(4096, 320),
 ];
 
-/** Work that takes some 100 µs per task, enough of it for every thread. */
-const PEAK_ROUNDS = 50_000;
-const PEAK_TASKS = 16;
-
-/** What a kernel is held against, in the same unit. */
-interface Peer {
-  run: () => void;
-  work: number;
-}
-
-function peakLoop(backend: WasmBackend): Peer {
-  const at = backend.host.reserve(32 + 16 * PEAK_TASKS);
-  backend.host.f32.set([0.5, 0.25, 0.75, 0.125, 0.5, 0.25, 1, 0.75], at / 4);
-  return {
-    run: () => backend.host.run(Op.Peak, PEAK_TASKS, [at, PEAK_ROUNDS]),
-    work: 2 * 4 * 12 * PEAK_ROUNDS * PEAK_TASKS,
-  };
-}
-
 /** Copies as many bytes as a kernel moves, on as many threads, from and to tensors as large as its own. */
-function copyLoop(backend: WasmBackend, bytes: number): Peer {
+function copyLoop(backend: WasmBackend, bytes: number): Workload {
   const x = backend.upload(randoms(bytes / 8), [bytes / 8 / 64, 64]);
   const y = backend.empty(x.shape);
   return { run: () => backend.write(y, x), work: bytes };
-}
-
-const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1];
-
-function milliseconds(threads: number): number {
-  if (threads > 1) return performance.now();
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1000;
-}
-
-/** GFLOP/s, or GB/s, over at least `SLICE` ms. */
-function rate({ run, work }: Peer, threads: number): number {
-  const start = milliseconds(threads);
-  let calls = 0;
-  let end = start;
-  while (end - start < SLICE) {
-    run();
-    calls++;
-    end = milliseconds(threads);
-  }
-  return calls * work / (end - start) / 1e6;
 }
 
 export async function run(report: Report): Promise<void> {

@@ -13,6 +13,8 @@ export interface Report {
 const benchmarks: Record<string, () => Promise<{ run(report: Report): Promise<void> }>> = {
   kernels: () => import("./kernels.ts"),
   tome: () => import("./tome.ts"),
+  step: () => import("./step.ts"),
+  pause: () => import("./pause.ts"),
 };
 
 const json = process.argv.includes("--json");

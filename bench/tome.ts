@@ -3,11 +3,11 @@
  * layer with its projections, and the speed at which memory is copied. One thread by the process's CPU time,
  * several by the clock.
  */
-import process from "node:process";
 import { Op } from "../asm/op.ts";
 import type { HostTensor, Tensor } from "../src/backend/backend.ts";
 import { createWasmBackend, type WasmBackend } from "../src/backend/wasm/backend.ts";
 import { cellCount } from "../src/backend/token_lists.ts";
+import { median, milliseconds } from "./measure.ts";
 import type { Report } from "./run.ts";
 
 /** ms of one measurement at least, and how many of them the median is taken over. */
@@ -20,12 +20,6 @@ const randoms = (length: number, scale = 1) =>
     state = (Math.imul(state, 1664525) + 1013904223) | 0;
     return scale * state / 2 ** 31;
   });
-
-function milliseconds(threads: number): number {
-  if (threads > 1) return performance.now();
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1000;
-}
 
 /** ms of one call of each, measured in turns. */
 function times(runs: Record<string, () => void>, threads: number): Record<string, number> {
@@ -43,7 +37,7 @@ function times(runs: Record<string, () => void>, threads: number): Record<string
     }
   }
   return Object.fromEntries(
-    Object.entries(found).map(([name, ms]) => [name, ms.sort((a, b) => a - b)[ms.length >> 1]]),
+    Object.entries(found).map(([name, ms]) => [name, median(ms)]),
   );
 }
 

@@ -80,7 +80,7 @@ export function planLayer(b: Backend, x: Tensor, { merging, name, height, width 
     return NOTHING;
   }
   const plan = b.match(x, { ...cells, r, randIdx: drawBatch(merging, { batch, destinations, name }), name });
-  onPlan?.({ name, before, after: before - r }, plan);
+  onPlan?.({ name, before, after: before - plan.merged }, plan);
   const maps: LayerMerge = {
     merge: (x) => b.merge(plan, x),
     unmerge: (y, residual) => b.unmerge(plan, y, residual),
