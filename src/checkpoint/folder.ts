@@ -4,6 +4,7 @@
  * @module
  */
 import { CheckpointError, quote } from "../errors.ts";
+import { parseSchedulerJson } from "../samplers/scheduler_config.ts";
 import type { ClipTokenizerFiles } from "../tokenizer/clip_tokenizer.ts";
 import {
   checkConfigsAgree,
@@ -27,7 +28,7 @@ export interface ModelFolder {
   readonly unet: UnetConfig;
   readonly vae: VaeConfig;
   readonly text: TextConfig;
-  /** `scheduler/scheduler_config.json`, as it stands. */
+  /** `scheduler/scheduler_config.json` as it stands, for `parseSchedulerConfig`. */
   readonly scheduler: unknown;
   /** For `ClipTokenizer.fromFiles`. */
   readonly tokenizer: ClipTokenizerFiles;
@@ -64,7 +65,8 @@ export async function openModelFolder(
   const vae = await config("vae/config.json", parseVaeConfig);
   const text = await config("text_encoder/config.json", parseTextConfig);
   checkConfigsAgree(unet, vae, { text });
-  const scheduler = await readJson(source, "scheduler/scheduler_config.json");
+  const schedulerFile = "scheduler/scheduler_config.json";
+  const scheduler = parseSchedulerJson(await readText(source, schedulerFile), path(schedulerFile));
   const tokenizer = await readTokenizer(source, text.max_position_embeddings);
   return {
     name: source.name,

@@ -124,24 +124,29 @@ export function parseSchedulerConfig(json: unknown, file = "scheduler_config.jso
   return data;
 }
 
-/**
- * The same from the file's text. Python writes the default of `lambda_min_clipped` as `-Infinity`, which is no JSON.
- */
+/** The same from the file's text. */
 export function readSchedulerConfig(text: string, file = "scheduler_config.json"): SchedulerConfig {
-  let json: unknown;
+  return parseSchedulerConfig(parseSchedulerJson(text, file), file);
+}
+
+/**
+ * The file's text as an object, not checked yet. Python writes the default of `lambda_min_clipped` as `-Infinity`,
+ * which is no JSON.
+ *
+ * @throws {CheckpointError} for text that is not JSON otherwise.
+ */
+export function parseSchedulerJson(text: string, file = "scheduler_config.json"): unknown {
   try {
-    // Strings are matched first and kept, so that only a bare word is replaced.
-    const standard = text.replace(/"(?:[^"\\]|\\.)*"|-Infinity\b/g, (t) => t === "-Infinity" ? "-1e999" : t);
-    json = JSON.parse(standard);
+    // Strings are matched first and kept, so that only a bare word is replaced; an open one too, up to the end of the
+    // text, since a search that tried again inside it would take quadratic time.
+    const string = /"(?:[^"\\]+|\\[^])*"?|-Infinity\b/g;
+    return JSON.parse(text.replace(string, (t) => t === "-Infinity" ? "-1e999" : t));
   } catch (cause) {
     throw new CheckpointError(
-      `Cannot read ${quote(file)}: expected JSON, found ${(cause as Error).message}`,
-      {
-        cause,
-      },
+      `Cannot read ${quote(file)}: expected JSON, found ${quote((cause as Error).message)}`,
+      { cause },
     );
   }
-  return parseSchedulerConfig(json, file);
 }
 
 function refusal(file: string, field: string, expected: string, value: unknown): CheckpointError {

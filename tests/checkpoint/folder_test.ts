@@ -115,6 +115,15 @@ test("a folder that is not there, is a file, or lacks a part is named", async ()
       await assert.rejects(openModelFolder(copy), message(/expected UTF-8 text, found other bytes/), part);
       await writeFile(join(copy, part), content);
     }
+    // As Python's json writes it, which every DPM++ configuration that diffusers saves has.
+    await writeFile(
+      join(copy, "scheduler/scheduler_config.json"),
+      '{"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -Infinity}',
+    );
+    assert.deepEqual((await openModelFolder(copy)).scheduler, {
+      _class_name: "DPMSolverMultistepScheduler",
+      lambda_min_clipped: -Infinity,
+    });
     for (const component of ["unet", "vae", "text_encoder"] as const) {
       const model = await openModelFolder(copy);
       await assert.rejects(model.weights(component), message(/expected .*safetensors, found neither/));

@@ -127,7 +127,8 @@ test("Python's -Infinity is read, and left alone inside strings", () => {
 });
 
 test("text that is no JSON is refused", () => {
-  for (const text of ["", "{", '{"a": NaN}', '{"a": Infinity}']) {
+  const unclosed = '"' + '\\"'.repeat(1 << 20);
+  for (const text of ["", "{", '{"a": NaN}', '{"a": Infinity}', '{"a": "-Infinity}', unclosed]) {
     assert.throws(() => readSchedulerConfig(text), (error: Error) => {
       return error instanceof CheckpointError && /expected JSON/.test(error.message);
     });
