@@ -50,7 +50,9 @@ export class CallCounter {
           step: 0,
         }
         : undefined;
-      unetForward(b, unet, x, { timestep: 0, context, merging });
+      const cond = this.config.time_cond_proj_dim;
+      const timestepCond = cond === null ? undefined : new Float32Array(cond);
+      unetForward(b, unet, x, { timestep: 0, timestepCond, context, merging });
     });
     return this.#log;
   }

@@ -3,6 +3,7 @@ import { countWork, type WorkEntry, WorkLog } from "../backend/count.ts";
 import { type BackendOptions, createBackend, type DeviceName } from "../backend/mod.ts";
 import { AbortError } from "../errors.ts";
 import { clipTextForward } from "../models/clip_text.ts";
+import { guidanceEmbedding } from "../models/timestep_embedding.ts";
 import { unetForward } from "../models/unet.ts";
 import { vaeDecode } from "../models/vae.ts";
 import { createNoiseSource } from "../samplers/random.ts";
@@ -84,7 +85,11 @@ export class Engine implements EngineLike {
     b.peakBytes(true);
 
     // 1. text
-    const guided = request.guidanceScale > 1;
+    const condChannels = unet.config.time_cond_proj_dim;
+    const guided = request.guidanceScale > 1 && condChannels === null;
+    const timestepCond = condChannels === null
+      ? undefined
+      : guidanceEmbedding(request.guidanceScale, condChannels);
     const prompts = guided ? [request.negativePrompt, request.prompt] : [request.prompt];
     const held = new Held(b);
     const texts = held.add(this.#encodeText(prompts, warnings)); // [1 or 2, M, C]
@@ -154,6 +159,7 @@ export class Engine implements EngineLike {
             const input = scale === 1 ? x : b.lincomb([[scale, x]]);
             const output = unetForward(b, unet, guided ? b.stack([input, input]) : input, {
               timestep,
+              timestepCond,
               context,
               merging: merging ?? undefined,
             });

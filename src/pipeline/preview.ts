@@ -55,24 +55,34 @@ export function previewPicture(
       small[p * 3 + k] = (colour / 2 + 0.5) * 255;
     }
   }
+  const columns = neighbours(width, factor), rows = neighbours(height, factor);
   const W = width * factor, H = height * factor;
   const data = new Uint8ClampedArray(W * H * 4).fill(255);
-  const at = (i: number, size: number) => {
-    const x = Math.min(size - 1, Math.max(0, (i + 0.5) / factor - 0.5));
-    const low = Math.floor(x);
-    return { low, high: Math.min(size - 1, low + 1), f: x - low };
-  };
+  const row = new Float32Array(width * 3);
   for (let y = 0; y < H; y++) {
-    const v = at(y, height);
+    const top = rows.low[y] * width * 3, bottom = rows.high[y] * width * 3, f = rows.share[y];
+    for (let i = 0; i < row.length; i++) row[i] = small[top + i] * (1 - f) + small[bottom + i] * f;
     for (let x = 0; x < W; x++) {
-      const u = at(x, width);
-      for (let k = 0; k < 3; k++) {
-        const pixel = (row: number, column: number) => small[(row * width + column) * 3 + k];
-        const top = pixel(v.low, u.low) * (1 - u.f) + pixel(v.low, u.high) * u.f;
-        const bottom = pixel(v.high, u.low) * (1 - u.f) + pixel(v.high, u.high) * u.f;
-        data[(y * W + x) * 4 + k] = top * (1 - v.f) + bottom * v.f;
-      }
+      const left = columns.low[x] * 3, right = columns.high[x] * 3, g = columns.share[x];
+      for (let k = 0; k < 3; k++) data[(y * W + x) * 4 + k] = row[left + k] * (1 - g) + row[right + k] * g;
     }
   }
   return { width: W, height: H, data };
+}
+
+/** For every pixel of a line: the latents before and after its centre, and how near it is to the latter. */
+function neighbours(
+  size: number,
+  factor: number,
+): { low: Int32Array; high: Int32Array; share: Float32Array } {
+  const low = new Int32Array(size * factor),
+    high = new Int32Array(low.length),
+    share = new Float32Array(low.length);
+  for (let i = 0; i < low.length; i++) {
+    const x = Math.min(size - 1, Math.max(0, (i + 0.5) / factor - 0.5));
+    low[i] = Math.floor(x);
+    high[i] = Math.min(size - 1, low[i] + 1);
+    share[i] = x - low[i];
+  }
+  return { low, high, share };
 }
