@@ -94,6 +94,8 @@ export interface UnetConfig {
   attention_head_dim: number[];
   num_attention_heads: number[];
   use_linear_projection: boolean;
+  /** Length of the embedded guidance scale that a distilled network is told, instead of being asked twice. */
+  time_cond_proj_dim: number | null;
 }
 
 export interface VaeConfig {
@@ -214,7 +216,7 @@ const UnetSchema = z.strictObject({
   time_embedding_dim: z._default(z.nullable(count), null),
   time_embedding_act_fn: only(null),
   timestep_post_act: only(null),
-  time_cond_proj_dim: only(null),
+  time_cond_proj_dim: z._default(z.nullable(count), null),
   conv_in_kernel: only(3),
   conv_out_kernel: only(3),
   attention_type: only("default"),
@@ -293,6 +295,10 @@ export function parseUnetConfig(json: unknown, file = "unet/config.json"): UnetC
   if (c.time_embedding_dim !== null && c.time_embedding_dim !== 4 * c.block_out_channels[0]) {
     fail("time_embedding_dim", `null or ${4 * c.block_out_channels[0]}`);
   }
+  // Its sinusoids' frequencies are undefined for fewer.
+  if (c.time_cond_proj_dim !== null && c.time_cond_proj_dim < 4) {
+    fail("time_cond_proj_dim", "null or at least 4");
+  }
   if (c.block_out_channels[0] % 2 !== 0) fail("block_out_channels", "an even number first");
   divides(
     c.block_out_channels,
@@ -329,6 +335,7 @@ export function parseUnetConfig(json: unknown, file = "unet/config.json"): UnetC
     attention_head_dim: heads,
     num_attention_heads: heads,
     use_linear_projection: c.use_linear_projection,
+    time_cond_proj_dim: c.time_cond_proj_dim,
   };
 }
 

@@ -22,3 +22,21 @@ export function timestepEmbedding(
   }
   return out;
 }
+
+/**
+ * The embedded guidance scale of a distilled network, `[channels]` (at least 4), as `get_guidance_scale_embedding` of
+ * diffusers' pipelines, which embed 1000 · (scale − 1), sines first.
+ */
+export function guidanceEmbedding(guidanceScale: number, channels: number): Float32Array {
+  const half = channels >> 1;
+  const out = new Float32Array(channels);
+  const w = Math.fround(Math.fround(guidanceScale - 1) * 1000);
+  // Rounded to f32 in other places than the time step's: at these angles that shows.
+  const step = Math.fround(LOG_PERIOD / (half - 1));
+  for (let i = 0; i < half; i++) {
+    const angle = Math.fround(w * Math.fround(exp(Math.fround(i * step))));
+    out[i] = sin(angle);
+    out[half + i] = cos(angle);
+  }
+  return out;
+}

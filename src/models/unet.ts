@@ -19,7 +19,7 @@ interface Block {
 export interface Unet {
   config: UnetConfig;
   conv_in: Weight;
-  time_embedding: { linear_1: Weight; linear_2: Weight };
+  time_embedding: { linear_1: Weight; linear_2: Weight; cond_proj?: Weight };
   down_blocks: Block[];
   mid_block: Block;
   up_blocks: Block[];
@@ -103,6 +103,9 @@ export async function loadUnet(b: Backend, source: WeightSource, config: UnetCon
     time_embedding: {
       linear_1: await w.linear("time_embedding.linear_1", channels[0], temb),
       linear_2: await w.linear("time_embedding.linear_2", temb, temb),
+      cond_proj: config.time_cond_proj_dim === null
+        ? undefined
+        : await w.linear("time_embedding.cond_proj", config.time_cond_proj_dim, channels[0], false),
     },
     down_blocks,
     mid_block,
@@ -114,6 +117,8 @@ export async function loadUnet(b: Backend, source: WeightSource, config: UnetCon
 
 export interface UnetInput {
   timestep: number;
+  /** `[time_cond_proj_dim]`, the same for every image: `guidanceEmbedding`. Nothing is added without it. */
+  timestepCond?: Float32Array;
   /** The encoded text of each image, `[B, M, Cctx]`. */
   context: Tensor;
   merging?: MergeContext;
@@ -124,13 +129,13 @@ export function unetForward(
   b: Backend,
   unet: Unet,
   x: Tensor,
-  { timestep, context, merging }: UnetInput,
+  { timestep, timestepCond, context, merging }: UnetInput,
 ): Tensor {
   const { norm_num_groups: groups, norm_eps: eps } = unet.config;
   const transformerInput = { context, groups, merging };
   return b.scope(() => {
     // 1. time
-    const temb = timeEmbedding(b, unet, x.shape[0], timestep); // [B, 4·C0]
+    const temb = timeEmbedding(b, unet, x.shape[0], { timestep, timestepCond }); // [B, 4·C0]
     const layer = (block: Block, j: number, x: Tensor) => {
       x = resnet(b, block.resnets[j], x, temb, { groups, eps });
       return block.attentions[j] ? spatialTransformer(b, block.attentions[j], x, transformerInput) : x;
@@ -174,16 +179,27 @@ export function unetForward(
   });
 }
 
-/** silu(MLP(sin and cos of the time step)), the same row for every image. */
-function timeEmbedding(b: Backend, unet: Unet, batch: number, timestep: number): Tensor {
+/** silu(MLP(sin and cos of the time step, plus the projected condition)), the same row for every image. */
+function timeEmbedding(
+  b: Backend,
+  unet: Unet,
+  batch: number,
+  { timestep, timestepCond }: Pick<UnetInput, "timestep" | "timestepCond">,
+): Tensor {
   const { block_out_channels: [channels], flip_sin_to_cos, freq_shift } = unet.config;
+  const { linear_1, linear_2, cond_proj } = unet.time_embedding;
   const row = timestepEmbedding(timestep, { channels, flipSinToCos: flip_sin_to_cos, freqShift: freq_shift });
-  const rows = new Float32Array(batch * channels);
-  for (let i = 0; i < batch; i++) rows.set(row, i * channels);
   return b.scope(() => {
-    const h = b.linear(b.upload(rows, [batch, channels]), unet.time_embedding.linear_1, {
-      activation: "silu",
-    });
-    return b.linear(h, unet.time_embedding.linear_2, { activation: "silu" });
+    let h = uploadRows(b, row, batch);
+    if (cond_proj && timestepCond) {
+      h = b.linear(uploadRows(b, timestepCond, batch), cond_proj, { residual: h });
+    }
+    return b.linear(b.linear(h, linear_1, { activation: "silu" }), linear_2, { activation: "silu" });
   });
+}
+
+function uploadRows(b: Backend, row: Float32Array, batch: number): Tensor {
+  const rows = new Float32Array(batch * row.length);
+  for (let i = 0; i < batch; i++) rows.set(row, i * row.length);
+  return b.upload(rows, [batch, row.length]);
 }

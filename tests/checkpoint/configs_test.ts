@@ -137,6 +137,7 @@ const OTHER: { unet: Json; vae: Json; text: Json } = {
     cross_attention_dim: 1024,
     attention_head_dim: [5, 10],
     num_attention_heads: 10,
+    time_cond_proj_dim: 256,
   },
   vae: {
     block_out_channels: [64, 256],
@@ -273,6 +274,7 @@ test("the defaults are those of the classes", () => {
     attention_head_dim: [8, 8, 8, 8],
     num_attention_heads: [8, 8, 8, 8],
     use_linear_projection: false,
+    time_cond_proj_dim: null,
   });
   assert.deepEqual(parseVaeConfig({}), {
     in_channels: 3,

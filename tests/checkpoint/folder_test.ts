@@ -58,7 +58,7 @@ test("the embedded model opens: configurations, tokenizer files and the weights 
 });
 
 // Goldens: folders saved by diffusers and transformers themselves; see tests/goldens/README.md.
-for (const name of ["sd15_small", "sd2_small", "odd_small"]) {
+for (const name of ["sd15_small", "sd2_small", "odd_small", "lcm_small"]) {
   test(`a folder that diffusers saved opens, and its prompts get its ids: ${name}`, async () => {
     const path = fileURLToPath(new URL(`../goldens/${name}`, import.meta.url));
     const model = await openModelFolder(path);

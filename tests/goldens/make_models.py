@@ -1,10 +1,10 @@
 """Small diffusers folders with random weights, and their goldens: python3 make_models.py [name ...]
-Three shapes as they are met: sd15_small with the files of SD 1.5's time, sd2_small with those of SD 2.1's, odd_small as diffusers and
-transformers save today. Each gets golden.safetensors and golden.json (conventions under notes, noise_floor: see README.md)."""
+Shapes as they are met: sd15_small with the files of SD 1.5's time, sd2_small with those of SD 2.1's, odd_small as diffusers and
+transformers save today, lcm_small a latent consistency model. Each gets golden.safetensors and golden.json (conventions under notes, noise_floor: see README.md)."""
 import argparse, json, os, shutil
 import torch
-from diffusers import (AutoencoderKL, DDIMScheduler, EulerAncestralDiscreteScheduler, PNDMScheduler, StableDiffusionPipeline,
-                       UNet2DConditionModel)
+from diffusers import (AutoencoderKL, DDIMScheduler, EulerAncestralDiscreteScheduler, LatentConsistencyModelPipeline, LCMScheduler, PNDMScheduler,
+                       StableDiffusionPipeline, UNet2DConditionModel)
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from common import EMOJI, HERE, clear_of_ties, merged_unet, randn, write
@@ -40,6 +40,13 @@ MODELS = {
         vae=dict(sample_size=56, block_out_channels=[6, 6, 9, 12], layers_per_block=1, norm_num_groups=3, scaling_factor=0.5),
         text=dict(hidden_size=32, intermediate_size=64, num_attention_heads=1, num_hidden_layers=1, hidden_act="quick_gelu"),
         scheduler=lambda: EulerAncestralDiscreteScheduler(**BETAS, timestep_spacing="linspace", steps_offset=1)),
+    "lcm_small": dict(
+        half=True, pad="<|endoftext|>", positions=24, size=(8, 12), image=(16, 24), steps=(8, 12, 4, 8.5), tome={"attn": ATTN, "all": ALL}, time_cond=True,
+        unet=dict(sample_size=8, block_out_channels=[16, 24], down_block_types=[CD, D], up_block_types=[U, CU], layers_per_block=1, attention_head_dim=2,
+                  norm_num_groups=8, time_cond_proj_dim=256),
+        vae=dict(sample_size=16, block_out_channels=[8, 8], layers_per_block=1, norm_num_groups=4),
+        text=dict(hidden_size=32, intermediate_size=64, num_attention_heads=2, num_hidden_layers=1, hidden_act="quick_gelu"),
+        scheduler=lambda: LCMScheduler(**BETAS, set_alpha_to_one=False, steps_offset=1)),
 }
 PROMPT = "a 3d icon of a Red apple, don't \u2026"
 NOTES = {
@@ -47,6 +54,8 @@ NOTES = {
     "vae": "decode_input is not divided by scaling_factor; encode_mean and encode_logvar are the posterior's, not multiplied by it",
     "steps": "diffusers' pipeline with latents = steps.noise (not yet multiplied by init_noise_sigma): steps.latents[i] is x after call i of "
              "scheduler.step at steps.timesteps[i]; guidance e_uncond + g (e_cond - e_uncond); steps.step_noise[i] is what call i draws, if it draws",
+    "lcm": "unet.output_i is with timestep_cond = unet.timestep_cond, which embeds the trajectory's guidance scale; tome.* is without. The trajectory is "
+           "LatentConsistencyModelPipeline's, all noise drawn from the generator of step_seed; steps.denoised is its result, steps.noise and steps.step_noise do not exist",
     "tome": "tomesd's patch with use_rand False and stable order, timestep unet.timesteps[0], context as above; blocks in the order of execution"}
 
 
@@ -135,7 +144,8 @@ def build(name):
         vocab_size=vocab, max_position_embeddings=m["positions"], projection_dim=m["text"]["hidden_size"], bos_token_id=vocab - 2, eos_token_id=vocab - 1,
         pad_token_id=vocab - 1, **m["text"])), 3)
     tokenizer = CLIPTokenizer.from_pretrained(f"{folder}/tokenizer")
-    pipe = StableDiffusionPipeline(vae, text, tokenizer, unet, m["scheduler"](), None, None, requires_safety_checker=False)
+    cls = LatentConsistencyModelPipeline if "time_cond" in m else StableDiffusionPipeline
+    pipe = cls(vae, text, tokenizer, unet, m["scheduler"](), None, None, requires_safety_checker=False)
     if m["half"]:
         pipe.to(torch.float16)
     kept = f"{folder}/tokenizer"
@@ -157,7 +167,9 @@ def build(name):
 def goldens(name):
     m = MODELS[name]
     folder = f"{HERE}/{name}"
-    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, torch_dtype=torch.float32)
+    lcm = "time_cond" in m
+    cls = LatentConsistencyModelPipeline if lcm else StableDiffusionPipeline
+    pipe = cls.from_pretrained(folder, safety_checker=None, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     (h, w), (ih, iw), (sh, sw, count, guidance) = m["size"], m["image"], m["steps"]
     f = 2 ** (len(m["vae"]["block_out_channels"]) - 1)
@@ -166,7 +178,10 @@ def goldens(name):
     timesteps = torch.tensor([481, 21])
     x = {"text.input_ids": ids, "unet.sample": randn(2, 4, h, w, seed=11), "unet.timesteps": timesteps, "vae.decode_input": randn(1, 4, ih // f, iw // f, seed=12),
          "vae.encode_input": randn(1, 3, ih, iw, seed=13).mul(0.5).clamp(-1, 1), "steps.noise": randn(1, 4, sh, sw, seed=14)}
-    info = {"notes": NOTES, "prompt": PROMPT, "negative_prompt": "", "steps": count, "guidance_scale": guidance, "step_seed": 15, "tome": {}}
+    if lcm:
+        del x["steps.noise"]
+        x["unet.timestep_cond"] = pipe.get_guidance_scale_embedding(torch.tensor([guidance - 1] * 2), embedding_dim=pipe.unet.config.time_cond_proj_dim)
+    info = {"notes": {k: v for k, v in NOTES.items() if k != "lcm" or lcm}, "prompt": PROMPT, "negative_prompt": "", "steps": count, "guidance_scale": guidance, "step_seed": 15, "tome": {}}
     context = pipe.text_encoder(ids)[0]
     for case, options in m["tome"].items():
         seed, blocks = clear_of_ties(pipe, options, (2, 4, h, w), timesteps[0], context, range(100, 130))
@@ -178,7 +193,7 @@ def goldens(name):
         y = {"text.last_hidden_state": pipe.text_encoder(ids)[0]}
         ctx = y["text.last_hidden_state"]
         for i, t in enumerate(timesteps):
-            y[f"unet.output_{i}"] = pipe.unet(x["unet.sample"], t, ctx).sample
+            y[f"unet.output_{i}"] = pipe.unet(x["unet.sample"], t, ctx, timestep_cond=x.get("unet.timestep_cond")).sample
         for case, options in m["tome"].items():
             s = x[f"tome.{case}.sample"]
             y[f"tome.{case}.output"] = merged_unet(pipe, options, s, timesteps[0], ctx)
@@ -191,8 +206,11 @@ def goldens(name):
         def each(p, i, t, k):
             got.append(k["latents"].clone()); ts.append(torch.as_tensor(t).reshape(()))
             return {}
-        pipe(PROMPT, num_inference_steps=count, guidance_scale=guidance, latents=x["steps.noise"].clone(), height=sh * f, width=sw * f, output_type="latent",
-             generator=torch.Generator().manual_seed(info["step_seed"]), callback_on_step_end=each)
+        given = {} if lcm else {"latents": x["steps.noise"].clone()}
+        result = pipe(PROMPT, num_inference_steps=count, guidance_scale=guidance, height=sh * f, width=sw * f, output_type="latent",
+                      generator=torch.Generator().manual_seed(info["step_seed"]), callback_on_step_end=each, **given).images
+        if lcm:
+            y["steps.denoised"] = result
         y["steps.latents"], y["steps.timesteps"] = torch.stack(got), torch.stack(ts)
         return y
     if name == "odd_small":

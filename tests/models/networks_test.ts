@@ -1,5 +1,5 @@
 /**
- * The networks against PyTorch's tensors: the embedded model, and three small folders made with diffusers that
+ * The networks against PyTorch's tensors: the embedded model, and four small folders made with diffusers that
  * differ in everything their configs can say.
  *
  * Tolerances: `noise_floor` beside each golden is how far PyTorch's own f32 result is from f64. Ours rounds as
@@ -12,6 +12,7 @@ import type { Backend } from "../../src/backend/backend.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import { createWasmBackend } from "../../src/backend/wasm/backend.ts";
 import { clipTextForward } from "../../src/models/clip_text.ts";
+import { guidanceEmbedding } from "../../src/models/timestep_embedding.ts";
 import { unetForward } from "../../src/models/unet.ts";
 import { vaeDecode, vaeEncode } from "../../src/models/vae.ts";
 import { loadModel, type Model } from "../../src/pipeline/model.ts";
@@ -24,6 +25,7 @@ const MODELS = [
   { folder: "tests/goldens/sd15_small", golden: "tests/goldens/sd15_small/golden" },
   { folder: "tests/goldens/sd2_small", golden: "tests/goldens/sd2_small/golden" },
   { folder: "tests/goldens/odd_small", golden: "tests/goldens/odd_small/golden" },
+  { folder: "tests/goldens/lcm_small", golden: "tests/goldens/lcm_small/golden" },
 ];
 
 const BACKENDS: Record<string, () => Promise<Backend>> = {
@@ -51,6 +53,14 @@ for (const [device, create] of Object.entries(BACKENDS)) {
     });
   }
 }
+
+test("the guidance scale is embedded as diffusers does", async () => {
+  const g = await readGoldens("tests/goldens/lcm_small/golden");
+  const [, channels] = g.shape("unet.timestep_cond");
+  const embedding = guidanceEmbedding(g.json.guidance_scale, channels);
+  // PyTorch's exp may be off by an ulp, at an angle of 7500.
+  compare(embedding, g.f32("unet.timestep_cond").slice(0, channels), { name: "embedding", atol: 2 ** -11 });
+});
 
 /** Ten times PyTorch's own distance from f64. */
 function tolerance(g: Goldens, name: string): number {
@@ -81,9 +91,15 @@ function outputs(g: Goldens): { timestep: number; name: string }[] {
 }
 
 async function unet(b: Backend, model: Model, g: Goldens): Promise<void> {
+  const channels = model.unet.config.time_cond_proj_dim;
+  const timestepCond = channels === null ? undefined : g.f32("unet.timestep_cond").slice(0, channels);
   for (const { timestep, name } of outputs(g)) {
     const y = b.scope(() =>
-      unetForward(b, model.unet, uploadNchw(b, g, "unet.sample"), { timestep, context: context(b, g) })
+      unetForward(b, model.unet, uploadNchw(b, g, "unet.sample"), {
+        timestep,
+        timestepCond,
+        context: context(b, g),
+      })
     );
     await compareNchw(b, y, { g, name, atol: tolerance(g, name) });
     b.free(y);

@@ -4,7 +4,7 @@ import test from "node:test";
 import { Engine } from "../../src/pipeline/engine.ts";
 import type { GenerateOptions, Picture } from "../../src/pipeline/options.ts";
 import { resolveRequest } from "../../src/pipeline/request.ts";
-import { type Goldens, path, readGoldens } from "../models/goldens.ts";
+import { compare, type Goldens, path, readGoldens, toChannelsLast } from "../models/goldens.ts";
 
 interface Case {
   kind: "text_to_image" | "image_to_image" | "inpaint";
@@ -26,6 +26,47 @@ test("pictures of diffusers, from their seeds", async (t) => {
     for (const [name, c] of Object.entries(g.json.cases as Record<string, Case>)) {
       await t.test(name, () => compareWith(engine, g, { name, ...c }));
     }
+  } finally {
+    await engine.dispose();
+  }
+});
+
+test("latents of diffusers' latent consistency pipeline: its guidance is an input, not a second branch", async () => {
+  const engine = await Engine.load(path("tests/goldens/lcm_small"), { device: "cpu" });
+  const g = await readGoldens("tests/goldens/lcm_small/golden");
+  const { prompt, guidance_scale: guidanceScale, steps, step_seed: seed, noise_floor } = g.json;
+  const [, , h, w] = g.shape("steps.denoised");
+  const { factor } = engine.info;
+  try {
+    const options = { prompt, width: w * factor, height: h * factor, steps, seed };
+    const draw = async (guidanceScale: number) => {
+      const request = resolveRequest({ ...options, guidanceScale }, {
+        model: engine.info,
+        patch: null,
+        previews: true,
+      });
+      const timesteps: number[] = [];
+      let latents = new Float32Array();
+      const run = engine.run(request);
+      let next = await run.next();
+      for (; !next.done; next = await run.next()) {
+        timesteps.push(next.value.timestep);
+        latents = next.value.preview!.latents as Float32Array<ArrayBuffer>;
+      }
+      return { timesteps, latents, stats: next.value.stats };
+    };
+    assert.equal(engine.info.sampler, "lcm");
+    const { timesteps, latents, stats } = await draw(guidanceScale);
+    assert.deepEqual(timesteps, g.integers("steps.timesteps"));
+    assert.equal(stats.ceiling, 1);
+    const expected = toChannelsLast(g.f32("steps.denoised"), g.shape("steps.denoised"));
+    // Ten times PyTorch's own distance from f64, which has the embedded guidance scale in f32 all the same.
+    compare(latents, expected, {
+      name: "denoised",
+      atol: 10 * noise_floor["steps.denoised"].f32_f64,
+      shape: [1, h, w, 4],
+    });
+    assert.notDeepEqual((await draw(3)).latents, latents);
   } finally {
     await engine.dispose();
   }
