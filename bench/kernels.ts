@@ -7,8 +7,7 @@
 import process from "node:process";
 import type { HostTensor, Tensor } from "../src/backend/backend.ts";
 import { createWasmBackend, type WasmBackend } from "../src/backend/wasm/backend.ts";
-import { median, peakLoop, rate, type Workload } from "./measure.ts";
-import type { Report } from "./run.ts";
+import { median, peakLoop, rate, type Report, type Workload } from "./measure.ts";
 
 interface Prepared {
   /** Runs the kernel once and leaves nothing behind. */

@@ -3,6 +3,12 @@ import process from "node:process";
 import { Op } from "../asm/op.ts";
 import type { WasmBackend } from "../src/backend/wasm/backend.ts";
 
+/** Prints a line for people, or collects what `--json` prints at the end. */
+export interface Report {
+  line(text: string): void;
+  row(row: Record<string, string | number>): void;
+}
+
 /** Work in floating-point operations or bytes, and how to do it once. */
 export interface Workload {
   run: () => void;

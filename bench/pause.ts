@@ -3,7 +3,7 @@
  * between two turns of the loop, during pictures of the embedded model with previews.
  */
 import { loadPipeline } from "../src/mod.ts";
-import type { Report } from "./run.ts";
+import type { Report } from "./measure.ts";
 
 /** A person notices more. */
 const LIMIT = 50;

@@ -3,12 +3,7 @@
  * Each checks its results before it times them.
  */
 import process from "node:process";
-
-/** Prints a line for people, or collects what `--json` prints at the end. */
-export interface Report {
-  line(text: string): void;
-  row(row: Record<string, string | number>): void;
-}
+import type { Report } from "./measure.ts";
 
 const benchmarks: Record<string, () => Promise<{ run(report: Report): Promise<void> }>> = {
   kernels: () => import("./kernels.ts"),

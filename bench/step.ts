@@ -16,8 +16,7 @@ import type { WeightSource } from "../src/nn/weights.ts";
 import { EMBEDDED_MODEL } from "../src/mod.ts";
 import { checkTokenMerging } from "../src/tome/options.ts";
 import { fileURLToPath } from "node:url";
-import { median, peakLoop, rate } from "./measure.ts";
-import type { Report } from "./run.ts";
+import { median, peakLoop, rate, type Report } from "./measure.ts";
 
 const option = (name: string) => process.argv.find((a) => a.startsWith(`--${name}=`))?.slice(name.length + 3);
 

@@ -7,8 +7,7 @@ import { Op } from "../asm/op.ts";
 import type { HostTensor, Tensor } from "../src/backend/backend.ts";
 import { createWasmBackend, type WasmBackend } from "../src/backend/wasm/backend.ts";
 import { cellCount } from "../src/backend/token_lists.ts";
-import { median, milliseconds } from "./measure.ts";
-import type { Report } from "./run.ts";
+import { median, milliseconds, type Report } from "./measure.ts";
 
 /** ms of one measurement at least, and how many of them the median is taken over. */
 const SLICE = 60;

@@ -1,0 +1,22 @@
+/** Token merging by itself, around an attention layer of your own: plain arrays in, plain arrays out. */
+import { bipartiteSoftMatchingRandom2d, createBackend } from "../src/mod.ts";
+
+const [width, height, channels] = [16, 16, 32];
+const x = Float32Array.from({ length: width * height * channels }, (_, i) => Math.sin(i * 0.1)); // [1, N, C]
+
+const backend = await createBackend("cpu");
+const plan = await bipartiteSoftMatchingRandom2d(backend, x, {
+  batch: 1,
+  width,
+  height,
+  channels,
+  sx: 2,
+  sy: 2,
+  r: 128,
+  seed: 1,
+});
+const merged = await plan.merge(x, channels); // [1, N - r, C]
+const attended = merged.map((v) => 2 * v); // your layer, on half of the tokens
+const restored = await plan.unmerge(attended, channels); // [1, N, C]
+console.log(`${x.length / channels} tokens → ${merged.length / channels} → ${restored.length / channels}`);
+await backend.dispose();
