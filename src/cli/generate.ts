@@ -2,6 +2,7 @@ import { Argument, Command, InvalidArgumentError, Option } from "commander";
 import { access, constants, readFile, rename, stat, unlink, writeFile } from "node:fs/promises";
 import { dirname, extname } from "node:path";
 import process from "node:process";
+import { checkTokenMerging } from "../tome/options.ts";
 import { decodePng } from "../image/png.ts";
 import { psnr, ssim } from "../image/metrics.ts";
 import {
@@ -12,7 +13,9 @@ import {
   loadPipeline,
   type Pipeline,
 } from "../mod.ts";
-import { samplerNames } from "../samplers/sampler.ts";
+import { resolveSamplerName, samplerNames } from "../samplers/sampler.ts";
+import { inFlags } from "./fail.ts";
+import type { Io } from "./io.ts";
 import { progress, type Reporter } from "./progress.ts";
 
 interface Flags {
@@ -44,6 +47,11 @@ interface Flags {
   json: boolean;
 }
 
+export const ATTRIBUTION =
+  `The embedded model was trained on Fluent Emoji by Microsoft (MIT), Noto Emoji by Google (Apache-2.0) and Twemoji,
+copyright Twitter, Inc and other contributors (CC-BY 4.0, https://creativecommons.org/licenses/by/4.0/). Keep this
+attribution with what it draws; every PNG carries it.`;
+
 const EXAMPLES = `
 Examples:
   Draw a picture with the embedded model (96x96 pixels, about 25 steps):
@@ -57,11 +65,11 @@ Examples:
   Start from a picture, and repaint only where the mask is white:
     tome-edge generate "a 3d icon of a green apple" --image apple.png --mask mask.png --strength 0.8 --out green.png
 
-The embedded model was trained on Fluent Emoji by Microsoft (MIT), Noto Emoji by Google (Apache-2.0) and Twemoji,
-copyright Twitter, Inc and other contributors (CC-BY 4.0, https://creativecommons.org/licenses/by/4.0/). Keep this
-attribution with what it draws; every PNG carries it.`;
+TOME_DEBUG=1 in the environment shows where an error comes from.
 
-export function generateCommand(): Command {
+${ATTRIBUTION}`;
+
+export function generateCommand(io: Io): Command {
   return new Command("generate")
     .description("Draw pictures from a text.")
     .addArgument(new Argument("<prompt>", "what to draw"))
@@ -119,15 +127,14 @@ export function generateCommand(): Command {
     .option("-q, --quiet", "print nothing but errors", false)
     .option("--json", "print one JSON object: files, seed, seconds, tokens, multiply-adds", false)
     .addHelpText("after", EXAMPLES)
-    .exitOverride()
-    .action(generate);
+    .action((prompt: string, flags: Flags) => generate(prompt, { flags, io }));
 }
 
-async function generate(prompt: string, flags: Flags): Promise<void> {
-  if (prompt.trim() === "") throw new TypeError("Cannot draw an empty prompt: say what to draw");
+async function generate(prompt: string, { flags, io }: { flags: Flags; io: Io }): Promise<void> {
+  const tokenMerging = checkFlags(prompt, flags);
   const files = outputs(flags.out, flags.n);
-  await assertWritable(flags.out);
-  const report = progress({ quiet: flags.quiet || flags.json });
+  await assertWritable(files);
+  const report = progress({ quiet: flags.quiet || flags.json, io });
   const controller = new AbortController();
   const stop = () => controller.abort();
   process.once("SIGINT", stop);
@@ -140,17 +147,10 @@ async function generate(prompt: string, flags: Flags): Promise<void> {
       device: flags.device,
       threads: flags.threads,
       kernels: flags.kernels,
+      // Nothing else needs this thread, and on Deno a worker's own workers take a second to start.
+      worker: false,
     });
     const loadSeconds = (performance.now() - start) / 1000;
-    const tokenMerging = flags.ratio === 0 ? null : {
-      ratio: flags.ratio,
-      sx: flags.sx,
-      sy: flags.sy,
-      maxDownsample: flags.maxDownsample,
-      useRand: flags.rand,
-      mergeCrossAttn: flags.mergeCross,
-      mergeMlp: flags.mergeMlp,
-    };
     const options: GenerateOptions = {
       prompt,
       negativePrompt: flags.negative,
@@ -177,18 +177,49 @@ async function generate(prompt: string, flags: Flags): Promise<void> {
     if (flags.json) {
       const { images, ...rest } = result;
       const sizes = images.map(({ width, height }, i) => ({ file: files[i], width, height }));
-      process.stdout.write(
+      io.out(
         JSON.stringify({ images: sizes, loadSeconds, ...rest, comparison }, null, 2) + "\n",
       );
     } else if (!flags.quiet) {
       for (const line of summary(result, { files, loadSeconds, comparison })) {
-        process.stdout.write(line + "\n");
+        io.out(line + "\n");
       }
     }
+  } catch (error) {
+    throw inFlags(error, { sizeFrom: flags.size || !flags.image ? "--size" : `--image ${flags.image}` });
   } finally {
     process.off("SIGINT", stop);
     report.stop();
     await pipe?.dispose();
+  }
+}
+
+/** What can be said without the model; gives the merging options, null for none. */
+function checkFlags(prompt: string, flags: Flags) {
+  if (prompt.trim() === "") throw new TypeError("Cannot draw an empty prompt: say what to draw");
+  if (!(flags.n >= 1 && flags.n <= 64)) throw new RangeError(`Cannot use --n ${flags.n}: expected 1 to 64`);
+  if (flags.compare && flags.ratio === 0) {
+    throw new TypeError("Cannot use --compare: expected --ratio above 0, found nothing to compare");
+  }
+  for (const name of ["mask", "strength"] as const) {
+    if (flags[name] !== undefined && flags.image === undefined) {
+      throw new TypeError(`Cannot use --${name} without --image: expected the picture to start from`);
+    }
+  }
+  try {
+    if (flags.sampler !== undefined) resolveSamplerName(flags.sampler);
+    const tokenMerging = checkTokenMerging({
+      ratio: flags.ratio,
+      sx: flags.sx,
+      sy: flags.sy,
+      maxDownsample: flags.maxDownsample,
+      useRand: flags.rand,
+      mergeCrossAttn: flags.mergeCross,
+      mergeMlp: flags.mergeMlp,
+    });
+    return flags.ratio === 0 ? null : tokenMerging;
+  } catch (error) {
+    throw inFlags(error, { sizeFrom: "--size" });
   }
 }
 
@@ -227,9 +258,9 @@ function summary(
     lines.push(`${files[i]}  ${width}x${height}, seed ${stats.seed + i}`)
   );
   lines.push(
-    `${seconds.total.toFixed(2)} s: ${stats.networkCalls} network calls of ${
-      (seconds.denoise / stats.networkCalls).toFixed(3)
-    } s, ` +
+    `${seconds.total.toFixed(2)} s: ${stats.networkCalls} network call${
+      stats.networkCalls === 1 ? "" : "s"
+    } of ${(seconds.denoise / stats.networkCalls).toFixed(3)} s, ` +
       `decoding ${seconds.decode.toFixed(2)} s; loading ${
         loadSeconds.toFixed(2)
       } s before that; on ${stats.device}`,
@@ -263,28 +294,37 @@ function summary(
 function outputs(out: string, n: number): string[] {
   const extension = extname(out);
   if (extension.toLowerCase() !== ".png") {
-    throw new TypeError(`Cannot write ${out}: expected a name that ends in .png`);
+    throw new TypeError(
+      `Cannot write ${out}: expected a name that ends in .png, found ${
+        extension ? `"${extension}"` : "none"
+      }`,
+    );
   }
   if (n === 1) return [out];
   return Array.from({ length: n }, (_, i) => `${out.slice(0, -extension.length)}-${i + 1}${extension}`);
 }
 
 /** Before the work, not after it. */
-async function assertWritable(out: string): Promise<void> {
-  const folder = dirname(out);
+async function assertWritable(files: readonly string[]): Promise<void> {
+  const folder = dirname(files[0]);
   try {
+    if (!(await stat(folder)).isDirectory()) throw new Error();
     await access(folder, constants.W_OK);
   } catch {
-    throw new Error(`Cannot write ${out}: expected a folder ${folder} that may be written to`);
+    throw new Error(
+      `Cannot write ${files[0]}: expected a folder ${folder} that may be written to, found none`,
+    );
   }
-  if (await stat(out).then((s) => s.isDirectory(), () => false)) {
-    throw new Error(`Cannot write ${out}: it is a folder`);
+  for (const file of files) {
+    if (await stat(file).then((s) => s.isDirectory(), () => false)) {
+      throw new Error(`Cannot write ${file}: expected a file or none, found a folder`);
+    }
   }
 }
 
 /** So that a file is old or new, never half. */
 async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
-  const part = `${path}.part`;
+  const part = `${path}.${process.pid}.part`;
   try {
     await writeFile(part, bytes);
     await rename(part, path);

@@ -1,20 +1,8 @@
 #!/usr/bin/env -S deno run -A
 /** The `tome-edge` command. */
-import { Command } from "commander";
-import { VERSION } from "../version.ts";
-import { generateCommand } from "./generate.ts";
-import { fail } from "./fail.ts";
 import process from "node:process";
+import { processIo } from "./io.ts";
+import { run } from "./run.ts";
 
-const program = new Command("tome-edge")
-  .description("Stable Diffusion with Token Merging, wherever JavaScript runs.")
-  .version(VERSION)
-  .showHelpAfterError("Add --help to see what there is.")
-  .addCommand(generateCommand(), { isDefault: true })
-  .exitOverride();
-
-try {
-  await program.parseAsync(process.argv);
-} catch (error) {
-  fail(error);
-}
+// Not process.exit(), which on some runtimes cuts off what a pipe has not taken yet.
+process.exitCode = await run(process.argv.slice(2), processIo());

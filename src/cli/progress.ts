@@ -1,52 +1,76 @@
 import cliProgress from "cli-progress";
 import process from "node:process";
 import type { Step } from "../mod.ts";
+import type { Io } from "./io.ts";
 
 export interface Reporter {
-  step(step: Step): void;
+  step(step: Pick<Step, "index" | "total" | "seconds">): void;
+  /** Leaves the terminal as it was; safe to call at any time, and again. */
   stop(): void;
 }
 
 /** A bar with step time and time left on a terminal, a plain line for every tenth of the run elsewhere; on stderr. */
-export function progress({ quiet }: { quiet: boolean }): Reporter {
+export function progress({ quiet, io }: { quiet: boolean; io: Io }): Reporter {
   if (quiet) return { step() {}, stop() {} };
-  return process.stderr.isTTY ? bar() : lines();
+  return io.columns === undefined ? lines(io) : bar(io.columns);
 }
 
-function bar(): Reporter {
+function bar(columns: number): Reporter {
+  const pace = new Pace();
   let current: InstanceType<typeof cliProgress.SingleBar> | undefined;
   return {
     step({ index, total, seconds }) {
+      const { step, left } = pace.add(seconds, { index, total });
       if (!current || index === 1) {
         current?.stop();
+        // Nothing of the terminal is changed (cursor, wrapping), so that nothing is left changed by a kill.
         current = new cliProgress.SingleBar({
           stream: process.stderr,
-          format: "{bar} {value}/{total}  {step} s a step, {left} s left",
-          hideCursor: true,
+          format: "{bar} {value}/{total}  {step} a step, {left} left",
+          barsize: Math.max(4, Math.min(40, columns - 45)),
+          linewrap: true,
+          gracefulExit: false,
         }, cliProgress.Presets.shades_classic);
-        current.start(total, 0, { step: "", left: "" });
-      }
-      current.update(index, { step: seconds.toFixed(3), left: ((total - index) * seconds).toFixed(1) });
+        current.start(total, index, { step, left });
+      } else current.update(index, { step, left });
       if (index === total) current.stop();
     },
     stop: () => current?.stop(),
   };
 }
 
-function lines(): Reporter {
+function lines(io: Io): Reporter {
+  const pace = new Pace();
   let printed = 0;
   return {
     step({ index, total, seconds }) {
       if (index === 1) printed = 0;
+      const { step, left } = pace.add(seconds, { index, total });
       const tenth = Math.floor(index / total * 10);
       if (tenth === printed && index !== total) return;
       printed = tenth;
-      process.stderr.write(
-        `step ${index}/${total}, ${seconds.toFixed(3)} s a step, ${
-          ((total - index) * seconds).toFixed(1)
-        } s left\n`,
-      );
+      io.err(`step ${index}/${total}, ${step} a step, ${left} left\n`);
     },
     stop() {},
   };
+}
+
+/** The median of the steps so far: one slow step changes no forecast. */
+class Pace {
+  #seconds: number[] = [];
+
+  add(seconds: number, { index, total }: { index: number; total: number }): { step: string; left: string } {
+    if (index === 1) this.#seconds = [];
+    this.#seconds.push(seconds);
+    const sorted = this.#seconds.toSorted((a, b) => a - b);
+    const middle = sorted.length >> 1;
+    const median = sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+    return { step: `${median.toFixed(median < 1 ? 3 : 1)} s`, left: clock((total - index) * median) };
+  }
+}
+
+function clock(seconds: number): string {
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  const minutes = Math.floor(Math.round(seconds) / 60), rest = Math.round(seconds) % 60;
+  return minutes < 60 ? `${minutes} min ${rest} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
