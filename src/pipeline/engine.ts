@@ -195,7 +195,7 @@ export class Engine implements EngineLike {
         for (let i = 0; i < count; i++) {
           await macrotask();
           if (signal?.aborted) throw stopped(stepSeconds.length);
-          pictures.push(await this.#decode(b.rows(x, i, i + 1)));
+          pictures.push(await this.#decode(b.rows(x, i, i + 1), warnings));
         }
         seconds.decode += since(decodeStart);
         held.hold([texts]);
@@ -240,7 +240,7 @@ export class Engine implements EngineLike {
   }
 
   /** x: latents of one picture, `[1, h, w, L]`. */
-  async #decode(x: Tensor): Promise<Picture> {
+  async #decode(x: Tensor, warnings: string[] = []): Promise<Picture> {
     const b = this.#backend;
     const { vae } = this.#model;
     const { scaling_factor, shift_factor } = vae.config;
@@ -249,7 +249,12 @@ export class Engine implements EngineLike {
       return vaeDecode(b, vae, b.lincomb([[1 / scaling_factor, x], [shift_factor, shift]])); // [1, H, W, 3]
     });
     try {
-      return tensorToPicture(await b.read(y), y.shape[2], y.shape[1]);
+      const values = await b.read(y);
+      const bad = values.reduce((count, v) => count + (Number.isFinite(v) ? 0 : 1), 0);
+      if (bad > 0) {
+        warnings.push(`a picture is black in places: ${bad} of ${values.length} values are no numbers`);
+      }
+      return tensorToPicture(values, y.shape[2], y.shape[1]);
     } finally {
       b.free(y);
     }
