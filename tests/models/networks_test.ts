@@ -8,7 +8,7 @@
  */
 import assert from "node:assert/strict";
 import test from "node:test";
-import type { Backend } from "../../src/backend/backend.ts";
+import type { Backend, Tensor } from "../../src/backend/backend.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import { createWasmBackend } from "../../src/backend/wasm/backend.ts";
 import { clipTextForward } from "../../src/models/clip_text.ts";
@@ -17,8 +17,17 @@ import { unetForward } from "../../src/models/unet.ts";
 import { vaeDecode, vaeEncode } from "../../src/models/vae.ts";
 import { loadModel, type Model } from "../../src/pipeline/model.ts";
 import type { MergeContext } from "../../src/tome/plan.ts";
+import { createSampler } from "../../src/samplers/sampler.ts";
 import { checkTokenMerging } from "../../src/tome/options.ts";
-import { compare, compareNchw, type Goldens, path, readGoldens, uploadNchw } from "./goldens.ts";
+import {
+  compare,
+  compareNchw,
+  type Goldens,
+  path,
+  readGoldens,
+  toChannelsLast,
+  uploadNchw,
+} from "./goldens.ts";
 
 const MODELS = [
   { folder: "models/emoji", golden: "models/emoji/golden/golden" },
@@ -47,6 +56,11 @@ for (const [device, create] of Object.entries(BACKENDS)) {
           await t.test(`unet with merging, ${name}`, () => mergedUnet(b, model, { g, name }));
         }
         await t.test("autoencoder", () => autoencoder(b, model, g));
+        if (
+          "steps.latents" in g.json.tensors && device !== "reference" && !model.unet.config.time_cond_proj_dim
+        ) {
+          await t.test("four steps with guidance", () => trajectory(b, model, g));
+        }
       } finally {
         await b.dispose();
       }
@@ -163,4 +177,37 @@ async function autoencoder(b: Backend, model: Model, g: Goldens): Promise<void> 
     await compareNchw(b, half, { g, name, atol: tolerance(g, name) });
   }
   b.free(moments);
+}
+
+/** The folder's own sampler over the network, from stored noise: what diffusers' pipeline does. */
+async function trajectory(b: Backend, model: Model, g: Goldens): Promise<void> {
+  const sampler = createSampler(model.info.sampler, model.scheduler, { steps: g.json.steps });
+  assert.deepEqual(sampler.timesteps, g.integers("steps.timesteps"));
+  const [calls, ...shape] = g.shape("steps.latents"), [, channels, height, width] = shape;
+  const size = channels * height * width;
+  const at = (name: string, i: number) =>
+    b.upload(toChannelsLast(g.f32(name).slice(i * size, (i + 1) * size), shape), [
+      1,
+      height,
+      width,
+      channels,
+    ]);
+  const texts = context(b, g); // prompt, empty prompt
+  const both = b.stack([b.rows(texts, 1, 2), b.rows(texts, 0, 1)]);
+  let x = b.scope(() => b.lincomb([[sampler.initNoiseSigma, at("steps.noise", 0)]]));
+  let history: readonly Tensor[] = [];
+  for (const [index, timestep] of sampler.timesteps.entries()) {
+    const noise = sampler.noisePerStep(index) ? at("steps.step_noise", index) : undefined;
+    const scaled = b.lincomb([[sampler.scaleInput(index), x]]);
+    const y = unetForward(b, model.unet, b.stack([scaled, scaled]), { timestep, context: both });
+    const scale = g.json.guidance_scale;
+    const modelOutput = b.lincomb([[1 - scale, b.rows(y, 0, 1)], [scale, b.rows(y, 1, 2)]]);
+    ({ x, history } = sampler.step((terms) => b.lincomb(terms), { index, x, modelOutput, noise, history }));
+    const expected = toChannelsLast(g.f32("steps.latents").slice(index * size, (index + 1) * size), shape);
+    compare(await b.read(x), expected, {
+      name: `latents after call ${index}`,
+      atol: tolerance(g, "steps.latents"),
+    });
+  }
+  assert.equal(calls, sampler.timesteps.length);
 }
