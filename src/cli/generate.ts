@@ -364,8 +364,10 @@ function decimal(value: string): number {
 }
 
 function whole(value: string): number {
-  const x = decimal(value);
-  if (!Number.isSafeInteger(x)) throw new InvalidArgumentError("Expected a whole number.");
+  const x = Number(value);
+  if (value.trim() === "" || !Number.isSafeInteger(x)) {
+    throw new InvalidArgumentError("Expected a whole number.");
+  }
   return x;
 }
 
