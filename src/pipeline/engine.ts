@@ -4,13 +4,13 @@ import { type BackendOptions, createBackend, type DeviceName } from "../backend/
 import { AbortError } from "../errors.ts";
 import { clipTextForward } from "../models/clip_text.ts";
 import { guidanceEmbedding } from "../models/timestep_embedding.ts";
-import { unetForward } from "../models/unet.ts";
 import { vaeDecode } from "../models/vae.ts";
 import { createNoiseSource } from "../samplers/random.ts";
 import { createSampler } from "../samplers/sampler.ts";
 import type { LayerTokens } from "../tome/plan.ts";
-import { CallCounter, type CallShape } from "./count.ts";
-import { drawNoise, encodePicture, uploadMask } from "./latents.ts";
+import { Batch } from "./batch.ts";
+import { CallCounter } from "./count.ts";
+import { Held } from "./held.ts";
 import { loadModel, type Model } from "./model.ts";
 import type { ModelInfo, Picture, Request, Stats } from "./options.ts";
 import { tensorToPicture } from "./pixels.ts";
@@ -53,7 +53,7 @@ export class Engine implements EngineLike {
   readonly #work: WorkLog;
   readonly #model: Model;
   readonly #counter: CallCounter;
-  #colours: Promise<LatentColours> | undefined;
+  #colours: LatentColours | undefined;
 
   static async load(folder: string, { device = "auto", ...options }: EngineOptions): Promise<Engine> {
     const backend = await createBackend(device, options);
@@ -76,144 +76,70 @@ export class Engine implements EngineLike {
 
   async *run(request: Request, signal?: AbortSignal): AsyncGenerator<EngineStep, EngineResult> {
     const b = this.#backend;
-    const { vae, unet } = this.#model;
+    const { vae, scheduler } = this.#model;
     const width = request.width / vae.factor, height = request.height / vae.factor; // latent pixels
     const start = performance.now();
     const warnings: string[] = [];
     const seconds = { text: 0, encode: 0, denoise: 0, decode: 0, total: 0 };
     const stepSeconds: number[] = [];
-    b.peakBytes(true);
-
-    // 1. text
-    const condChannels = unet.config.time_cond_proj_dim;
-    const guided = request.guidanceScale > 1 && condChannels === null;
-    const timestepCond = condChannels === null
-      ? undefined
-      : guidanceEmbedding(request.guidanceScale, condChannels);
-    const prompts = guided ? [request.negativePrompt, request.prompt] : [request.prompt];
+    const pictures: Picture[] = [];
     const held = new Held(b);
-    const texts = held.add(this.#encodeText(prompts, warnings)); // [1 or 2, M, C]
-    seconds.text = since(start);
-
+    let last: Call | undefined;
+    b.peakBytes(true);
     try {
-      const map = request.previews ? await (this.#colours ??= this.#fitColours()) : undefined;
-      const sampler = createSampler(request.sampler, this.#model.scheduler, {
+      const { texts, timestepCond } = this.#encodeText(request, warnings);
+      held.add(texts); // [branches, M, C]
+      seconds.text = since(start);
+      const map = request.previews ? this.#colours ??= await this.#fitColours() : undefined;
+      const sampler = createSampler(request.sampler, scheduler, {
         steps: request.steps,
         strength: request.image ? request.strength : 1,
       });
-      const calls = sampler.timesteps.length;
-      const batch = Math.max(1, Math.min(request.n, Math.floor(BATCH_PIXELS / (width * height))));
-      const total = calls * Math.ceil(request.n / batch);
-      const pictures: Picture[] = [];
-      let tokens: LayerTokens[] = [], work: readonly Readonly<WorkEntry>[] = [];
+      const most = Math.max(1, Math.min(request.n, Math.floor(BATCH_PIXELS / (width * height))));
+      const total = sampler.timesteps.length * Math.ceil(request.n / most);
 
-      for (let first = 0; first < request.n; first += batch) {
-        const count = Math.min(batch, request.n - first);
+      for (let first = 0; first < request.n; first += most) {
+        const count = Math.min(most, request.n - first);
         const seeds = Array.from({ length: count }, (_, i) => request.seed + first + i);
+        const batch = new Batch(b, this.#model, { request, seeds, sampler, texts, timestepCond });
+        try {
+          const encodeStart = performance.now();
+          await batch.begin();
+          if (request.image) seconds.encode += since(encodeStart);
 
-        // 2. latents
-        const encodeStart = performance.now();
-        const sources = seeds.map((seed) => createNoiseSource(request.noise, seed));
-        const shape = [count, height, width, vae.config.latent_channels];
-        const original = request.image &&
-          held.add(await encodePicture(b, this.#model, { picture: request.image, sources }));
-        const noise = held.add(drawNoise(b, sources, shape));
-        const mask = request.mask &&
-          held.add(uploadMask(b, { mask: request.mask, factor: vae.factor, batch: count }));
-        const noised = (index: number) => {
-          const [a, s] = sampler.addNoise(index);
-          return b.lincomb([[a, original!], [s, noise]]);
-        };
-        const context = held.add(
-          b.stack(prompts.flatMap((_, p) => seeds.map(() => b.rows(texts, p, p + 1)))),
-        );
-        const fixed = held.tensors;
-        let x = held.add(
-          // As diffusers: at strength 1 inpainting starts from noise alone, image to image still from the image.
-          original && (request.strength < 1 || !mask)
-            ? noised(0)
-            : b.lincomb([[sampler.initNoiseSigma, noise]]),
-        );
-        let history: readonly Tensor[] = [];
-        seconds.encode += original ? since(encodeStart) : 0;
-
-        // 3. denoising
-        for (const [index, timestep] of sampler.timesteps.entries()) {
-          await macrotask();
-          if (signal?.aborted) throw stopped(stepSeconds.length);
-          const stepStart = performance.now();
-          this.#work.clear();
-          tokens = [];
-          const merging = request.tokenMerging && {
-            options: request.tokenMerging,
-            latentHeight: height,
-            latentWidth: width,
-            seeds,
-            branches: prompts.length,
-            step: index,
-            onPlan: (layer: LayerTokens) => tokens.push(layer),
-          };
-          const stepNoise = sampler.noisePerStep(index) ? drawNoise(b, sources, shape) : undefined;
-          const [next, denoised, ...nextHistory] = b.scope(() => {
-            const scale = sampler.scaleInput(index);
-            const input = scale === 1 ? x : b.lincomb([[scale, x]]);
-            const output = unetForward(b, unet, guided ? b.stack([input, input]) : input, {
+          for (const [index, timestep] of sampler.timesteps.entries()) {
+            await this.#pause(signal, stepSeconds.length);
+            const stepStart = performance.now();
+            this.#work.clear();
+            last = { tokens: batch.step(index), work: this.#work.entries, images: count };
+            // Waits for the device, so that a step's time is its own.
+            const latents = await b.read(map ? batch.denoised : b.rows(batch.x, 0, 1));
+            stepSeconds.push(since(stepStart));
+            yield {
+              index: stepSeconds.length,
+              total,
               timestep,
-              timestepCond,
-              context,
-              merging: merging ?? undefined,
-            });
-            const modelOutput = guided ? guide(b, output, count, request.guidanceScale) : output;
-            const out = sampler.step((terms) => b.lincomb(terms), {
-              index,
-              x,
-              modelOutput,
-              noise: stepNoise,
-              history,
-            });
-            const painted = mask ? b.blend(mask, out.x, noised(index + 1)) : out.x;
-            return [painted, out.denoised, ...out.history];
-          });
-          work = this.#work.entries;
-          held.hold([...fixed, next, denoised, ...nextHistory]);
-          x = next;
-          history = nextHistory;
-          const latents = map ? await b.read(denoised) : undefined;
-          if (!map && index === calls - 1) await b.read(b.rows(x, 0, 1)); // so that the last step's time is its own
-          stepSeconds.push(since(stepStart));
-          yield {
-            index: stepSeconds.length,
-            total,
-            timestep,
-            seconds: stepSeconds[stepSeconds.length - 1],
-            preview: latents && { latents, pictures: count, width, height, map: map! },
-          };
-        }
+              seconds: stepSeconds[stepSeconds.length - 1],
+              preview: map && { latents, pictures: count, width, height, map },
+            };
+          }
 
-        // 4. picture
-        const decodeStart = performance.now();
-        for (let i = 0; i < count; i++) {
-          await macrotask();
-          if (signal?.aborted) throw stopped(stepSeconds.length);
-          pictures.push(await this.#decode(b.rows(x, i, i + 1), warnings));
+          const decodeStart = performance.now();
+          for (let i = 0; i < count; i++) {
+            await this.#pause(signal, stepSeconds.length);
+            pictures.push(await this.#decode(b.rows(batch.x, i, i + 1), warnings));
+          }
+          seconds.decode += since(decodeStart);
+        } finally {
+          batch.end();
         }
-        seconds.decode += since(decodeStart);
-        held.hold([texts]);
       }
-
       seconds.denoise = stepSeconds.reduce((a, s) => a + s, 0);
       seconds.total = since(start);
-      const call = {
-        width,
-        height,
-        images: (request.n - 1) % batch + 1,
-        branches: prompts.length,
-        contextTokens: texts.shape[1],
-      };
       return {
         pictures,
         warnings,
-        stats: await this.#stats(request, { seconds, stepSeconds, tokens, work, call }),
+        stats: await this.#stats(request, { seconds, stepSeconds, texts, last: last! }),
       };
     } finally {
       held.hold([]);
@@ -224,19 +150,28 @@ export class Engine implements EngineLike {
     await this.#backend.dispose();
   }
 
-  #encodeText(prompts: readonly string[], warnings: string[]): Tensor {
-    const { tokenizer, text } = this.#model;
+  /** Lets messages and timers through, an abort among them. */
+  async #pause(signal: AbortSignal | undefined, networkCalls: number): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    if (signal?.aborted) throw new AbortError(`Stopped after ${networkCalls} network calls`);
+  }
+
+  /** The prompts of the branches of guidance, unprompted first. */
+  #encodeText(request: Request, warnings: string[]): { texts: Tensor; timestepCond?: Float32Array } {
+    const { tokenizer, text, unet } = this.#model;
+    const { guidanceScale } = request;
+    const condChannels = unet.config.time_cond_proj_dim; // such a network is told the scale, and needs one branch
+    const guided = guidanceScale > 1 && condChannels === null;
+    const prompts = guided ? [request.negativePrompt, request.prompt] : [request.prompt];
     const encodings = prompts.map((p) => tokenizer.encodeAll(p));
-    encodings.forEach((e, i) => {
-      if (e.cut) {
-        warnings.push(
-          `the prompt ${
-            JSON.stringify(prompts[i].slice(0, 40))
-          }… is ${e.cut} tokens too long; left out: ${e.cutText}`,
-        );
-      }
-    });
-    return clipTextForward(this.#backend, text, encodings.map((e) => e.ids));
+    for (const [i, { cut, cutText }] of encodings.entries()) {
+      const prompt = JSON.stringify(prompts[i].slice(0, 40));
+      if (cut) warnings.push(`the prompt ${prompt}… is ${cut} tokens too long; left out: ${cutText}`);
+    }
+    return {
+      texts: clipTextForward(this.#backend, text, encodings.map((e) => e.ids)),
+      timestepCond: condChannels === null ? undefined : guidanceEmbedding(guidanceScale, condChannels),
+    };
   }
 
   /** x: latents of one picture, `[1, h, w, L]`. */
@@ -280,26 +215,33 @@ export class Engine implements EngineLike {
   }
 
   async #stats(
-    request: Request,
-    run: Pick<Stats, "seconds" | "stepSeconds" | "tokens"> & {
-      work: readonly Readonly<WorkEntry>[];
-      call: Omit<CallShape, "tokenMerging">;
+    { seed, sampler, steps, width, height, tokenMerging }: Request,
+    { seconds, stepSeconds, texts, last }: Pick<Stats, "seconds" | "stepSeconds"> & {
+      texts: Tensor;
+      last: Call;
     },
   ): Promise<Stats> {
-    const { seed, sampler, steps, tokenMerging } = request;
-    const multiplyAdds = run.work.reduce((a, layer) => a + layer.multiplyAdds, 0);
-    const plain = await this.#counter.count({ ...run.call, tokenMerging: null });
+    const { factor } = this.#model.vae;
+    const multiplyAdds = last.work.reduce((a, layer) => a + layer.multiplyAdds, 0);
+    const plain = await this.#counter.count({
+      width: width / factor,
+      height: height / factor,
+      images: last.images,
+      branches: texts.shape[0],
+      contextTokens: texts.shape[1],
+      tokenMerging: null,
+    });
     return {
       device: this.info.device,
       seed,
       sampler,
       steps,
       tokenMerging,
-      networkCalls: run.stepSeconds.length,
-      seconds: run.seconds,
-      stepSeconds: run.stepSeconds,
-      tokens: run.tokens,
-      layers: run.work.map(({ name, kind, tokens, keys, multiplyAdds }) => ({
+      networkCalls: stepSeconds.length,
+      seconds,
+      stepSeconds,
+      tokens: last.tokens,
+      layers: last.work.map(({ name, kind, tokens, keys, multiplyAdds }) => ({
         name,
         kind,
         tokens,
@@ -313,35 +255,11 @@ export class Engine implements EngineLike {
   }
 }
 
-/** Tensors that outlive a step: whatever is not held anew is freed. */
-class Held {
-  #tensors = new Set<Tensor>();
-
-  constructor(readonly backend: Backend) {}
-
-  get tensors(): Tensor[] {
-    return [...this.#tensors];
-  }
-
-  add(x: Tensor): Tensor {
-    this.#tensors.add(x);
-    return x;
-  }
-
-  hold(tensors: readonly Tensor[]): void {
-    const next = new Set(tensors);
-    for (const x of this.#tensors) if (!next.has(x)) this.backend.free(x);
-    this.#tensors = next;
-  }
-}
-
-/** Classifier-free guidance on `[uncond, cond]`: u + s·(c − u). */
-function guide(b: Backend, output: Tensor, count: number, scale: number): Tensor {
-  return b.lincomb([[1 - scale, b.rows(output, 0, count)], [scale, b.rows(output, count, 2 * count)]]);
-}
-
-function stopped(networkCalls: number): AbortError {
-  return new AbortError(`Stopped after ${networkCalls} network calls`);
+/** What one network call did. */
+interface Call {
+  tokens: LayerTokens[];
+  work: readonly Readonly<WorkEntry>[];
+  images: number;
 }
 
 function size(x: Tensor): number {
@@ -350,9 +268,4 @@ function size(x: Tensor): number {
 
 function since(start: number): number {
   return (performance.now() - start) / 1000;
-}
-
-/** Lets messages and timers through: that is how an abort reaches a run. */
-function macrotask(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 0));
 }
