@@ -62,11 +62,15 @@ class Pace {
   add(seconds: number, { index, total }: { index: number; total: number }): { step: string; left: string } {
     if (index === 1) this.#seconds = [];
     this.#seconds.push(seconds);
-    const sorted = this.#seconds.toSorted((a, b) => a - b);
-    const middle = sorted.length >> 1;
-    const median = sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-    return { step: `${median.toFixed(median < 1 ? 3 : 1)} s`, left: clock((total - index) * median) };
+    const usual = median(this.#seconds);
+    return { step: `${usual.toFixed(usual < 1 ? 3 : 1)} s`, left: clock((total - index) * usual) };
   }
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
 function clock(seconds: number): string {
