@@ -22,30 +22,26 @@ export async function readGoldens(stem: string): Promise<Goldens> {
   const json = JSON.parse(await readFile(path(`${stem}.json`), "utf8"));
   json.noise_floor ??= JSON.parse(await readFile(path(join(dirname(stem), "noise_floor.json")), "utf8"));
   const file = await openSafetensors(await fileSource(path(`${stem}.safetensors`)));
-  const bytes = await readFile(path(`${stem}.safetensors`));
+  const raw = new Map<string, Uint8Array<ArrayBuffer>>();
+  for (const name of file.tensors.keys()) raw.set(name, (await file.readBytes(name)).slice());
   await file.close();
-  const start = 8 + Number(bytes.readBigUInt64LE(0));
-  const header = JSON.parse(bytes.subarray(8, start).toString());
-  const data = (name: string, dtypes: string[]) => {
-    const tensor = header[name];
-    if (!tensor || !dtypes.includes(tensor.dtype)) {
+  const data = (name: string, ...dtypes: string[]): { dtype: string; bytes: Uint8Array<ArrayBuffer> } => {
+    const dtype = file.tensors.get(name)?.dtype;
+    if (!dtype || !dtypes.includes(dtype)) {
       throw new Error(`No ${dtypes.join(" or ")} tensor ${name} in ${stem}`);
     }
-    const [from, to] = tensor.data_offsets;
-    return { dtype: tensor.dtype, data: new Uint8Array(bytes.subarray(start + from, start + to)) };
+    return { dtype, bytes: raw.get(name)! };
   };
   return {
     json,
-    shape: (name) => header[name].shape,
-    f32: (name) => new Float32Array(data(name, ["F32"]).data.buffer),
+    shape: (name) => file.tensors.get(name)!.shape,
+    f32: (name) => new Float32Array(data(name, "F32").bytes.buffer),
     integers: (name) => {
-      const { dtype, data: raw } = data(name, ["I64", "I32", "F32"]);
-      if (dtype === "F32") return [...new Float32Array(raw.buffer)];
-      return dtype === "I32"
-        ? [...new Int32Array(raw.buffer)]
-        : [...new BigInt64Array(raw.buffer)].map(Number);
+      const { dtype, bytes: { buffer } } = data(name, "I64", "I32", "F32");
+      if (dtype === "I64") return [...new BigInt64Array(buffer)].map(Number);
+      return [...dtype === "I32" ? new Int32Array(buffer) : new Float32Array(buffer)];
     },
-    bytes: (name) => data(name, ["U8"]).data,
+    bytes: (name) => data(name, "U8").bytes,
   };
 }
 
