@@ -1,5 +1,8 @@
 /** What Bun needs to have WebGPU: the optional package `bun-webgpu` (Dawn), imported by name at run time only. */
 
+// Not imported, so that browsers can load this module.
+const process = (globalThis as { process?: typeof import("node:process") }).process;
+
 interface BunWebGpu {
   createGPUInstance(): GPU;
 }
@@ -23,6 +26,18 @@ export async function bunGpu(): Promise<GPU | string> {
   } catch (error) {
     return `${name} does not start: ${error instanceof Error ? error.message : error}`;
   }
+}
+
+/**
+ * Whether `auto` should look for a GPU under Bun: on Linux it loads neither the package, 20 MB of it, nor
+ * Vulkan, which warns, where there is no device file.
+ */
+export function bunMayHaveGpu(): boolean {
+  if (process?.platform !== "linux") return true;
+  const { existsSync } = process.getBuiltinModule("node:fs");
+  const { VK_ICD_FILENAMES, VK_DRIVER_FILES } = process.env;
+  return Boolean(VK_ICD_FILENAMES || VK_DRIVER_FILES) ||
+    ["/dev/dri", "/dev/nvidia0", "/dev/dxg"].some(existsSync);
 }
 
 /**
