@@ -7,7 +7,7 @@
 // exist in registers only, 8 × 4 per thread, and every row keeps its best. A source's length changes no order among
 // its scores, so it divides their maximum alone. Scores that are NaN never win; destination 0 stands where none did.
 //
-// A workgroup takes 64 sources (x) of one split (y) of one image (z). Sources past the last repeat it and are not
+// A workgroup takes 64 sources (x, from `tile` on) of one split (y) of one image (z). Sources past the last repeat it and are not
 // stored; channels past the last are zeros; destinations past the last never win. Destinations travel as f32 when
 // the threads of a row compare theirs: fewer than 2^24. 8 KiB of workgroup memory. Overlaps nothing.
 // Appended: inline/rows_wide.wgsl or rows_narrow.wgsl.
@@ -20,6 +20,7 @@ struct Params {
   sources: u32, // S
   destinations: u32, // D
   run: u32, // panels of a split
+  tile: u32, // of 64 sources, the first of this dispatch
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<S>;
@@ -48,16 +49,16 @@ fn main(
   @builtin(local_invocation_index) thread: u32,
 ) {
   let image = group.z;
-  let first = group.x * TILE;
+  let first = (p.tile + group.x) * TILE;
   let tx = thread % ACROSS;
   let ty = thread / ACROSS;
 
   // What this thread brings of the sources: four channels of one, and the same four of the one 32 further on.
   let quarter = thread % 4u;
-  var source: array<u32, 2>;
+  var starts: array<u32, 2>;
   for (var i = 0u; i < 2u; i++) {
     let s = min(first + thread / 4u + 32u * i, p.sources - 1u);
-    source[i] = p.offset + (image * p.tokens + sources[image * p.sources + s]) * p.stride;
+    starts[i] = p.offset + (image * p.tokens + sources[image * p.sources + s]) * p.stride;
   }
 
   var best: array<f32, ROWS>;
@@ -75,7 +76,7 @@ fn main(
       let c = k + 4u * quarter;
       for (var i = 0u; i < 2u; i++) {
         var v = vec4(0.0);
-        if (c < p.channels) { v = four(source[i] + c, p.channels - c); }
+        if (c < p.channels) { v = four(starts[i] + c, p.channels - c); }
         a[thread + THREADS * i] = v;
         var w = vec4(0.0);
         let row = k + thread / ACROSS + DOWN * i;

@@ -51,13 +51,15 @@ export interface GpuRuntime {
   /**
    * Records one dispatch. `params` are words (floats through `f32Bits`), padded to 16 bytes, at
    * `@binding(0)`; they are part of the key of the cached bind group: what changes from step to step belongs in
-   * a buffer.
+   * a buffer. `work` is about how many multiply-adds it takes, or values it moves (the bytes bound when absent):
+   * a submission ends after enough of it.
    */
   run(
     kernel: Kernel,
     params: readonly number[],
     buffers: readonly Bound[],
     groups: readonly [x: number, y?: number, z?: number],
+    work?: number,
   ): void;
   /** Copies bytes from the host, in order with the dispatches around it. */
   write(target: GpuBytes | GpuTensor, data: ArrayBufferView): void;

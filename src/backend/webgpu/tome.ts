@@ -39,6 +39,8 @@ const WORKGROUP = 64;
 const TILE = 64;
 /** Workgroups that matching asks for, so that a large GPU is busy: fewer tiles split their destinations. */
 const BUSY = 512;
+/** Multiply-adds of one dispatch: 0.2 s at 0.1 TFLOP/s, so that no device is reset. */
+const MAX_MACS = 2 ** 33;
 
 const split: Kernel = { name: "tome_split", source: splitSource + scan };
 const best: Kernel = { name: "tome_best", source: bestSource };
@@ -135,12 +137,18 @@ function findMatches(
   const each = splits === 1
     ? { max: m.nodeMax, idx: m.nodeIdx }
     : { max: words(batch * splits * s), idx: words(batch * splits * s) };
-  rt.run(
-    product[width],
-    [tokens, channels, x.offset, x.stride, s, d, run],
-    [x, lengths, m.sources, panels, each.max, each.idx],
-    [tiles, splits, batch],
-  );
+  const macs = batch * TILE * d * channels;
+  const most = Math.max(1, Math.floor(MAX_MACS / macs));
+  for (let tile = 0; tile < tiles; tile += most) {
+    const now = Math.min(most, tiles - tile);
+    rt.run(
+      product[width],
+      [tokens, channels, x.offset, x.stride, s, d, run, tile],
+      [x, lengths, m.sources, panels, each.max, each.idx],
+      [now, splits, batch],
+      now * macs,
+    );
+  }
   release(rt, panels, lengths);
   if (splits > 1) {
     const groups = [Math.ceil(s / WORKGROUP), batch] as const;
