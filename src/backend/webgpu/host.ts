@@ -1,0 +1,191 @@
+import type { Tensor } from "../backend.ts";
+import { HostScopes, type Storage } from "../host_scopes.ts";
+import { sizeOf } from "../shape_rules.ts";
+import { BufferPool, type Pooled, USAGE } from "./pool.ts";
+import { Recorder } from "./recorder.ts";
+import { type Bound, type GpuBytes, type GpuRuntime, type GpuTensor, type Kernel } from "./runtime.ts";
+
+/** What only a device itself can tell. */
+export interface Abilities {
+  readonly f16: boolean;
+  /** Whether WGSL must say `enable subgroups;`, or undefined if subgroups do not work. */
+  readonly subgroups: { readonly enable: boolean; readonly sizes: readonly [number, number] } | undefined;
+}
+
+/** A tensor or scratch of this backend, with what the scopes know of it. */
+export type Hosted<T> = T & { readonly storage: Storage; readonly view: boolean };
+
+/** What comes before every kernel's source. */
+export function preludeOf({ f16, subgroups }: Abilities): (source: string) => string {
+  const lines = f16
+    ? ["enable f16;", "alias F = f16;", "alias F4 = vec4<F>;"]
+    : ["alias F = f32;", "alias F4 = vec4<F>;"];
+  return (source) => {
+    const needs = subgroups?.enable && /\bsubgroup[A-Z]/.test(source);
+    return [...needs ? ["enable subgroups;"] : [], ...lines, source].join("\n");
+  };
+}
+
+/** Memory, scopes and the queue: what the operations of the WebGPU backend run on. */
+export class GpuHost implements GpuRuntime {
+  readonly f16: boolean;
+  readonly subgroups: boolean;
+  readonly subgroupSizes: readonly [number, number];
+  readonly limits: GPUSupportedLimits;
+  readonly scopes = new HostScopes();
+  readonly recorder: Recorder;
+  readonly pool: BufferPool;
+  readonly #poison: boolean;
+
+  constructor(device: GPUDevice, abilities: Abilities, poison: boolean) {
+    this.f16 = abilities.f16;
+    this.subgroups = abilities.subgroups !== undefined;
+    this.subgroupSizes = abilities.subgroups?.sizes ?? [0, 0];
+    this.limits = device.limits;
+    this.recorder = new Recorder(device, preludeOf(abilities));
+    this.#poison = poison;
+    const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
+    this.pool = new BufferPool((bytes) => this.recorder.createBuffer(bytes, usage, "an activation"));
+  }
+
+  /** Bytes of an element of F. */
+  get width(): 2 | 4 {
+    return this.f16 ? 2 : 4;
+  }
+
+  /** The most bytes that one buffer can have and a kernel can see. */
+  get maxBytes(): number {
+    const { maxBufferSize, maxStorageBufferBindingSize } = this.limits;
+    return Math.floor(Math.min(maxBufferSize, maxStorageBufferBindingSize) / 256) * 256;
+  }
+
+  alloc(shape: readonly number[]): Hosted<GpuTensor> {
+    const { buffer, storage } = this.#block(sizeOf(shape) * this.width, `a tensor [${shape.join(", ")}]`);
+    return { buffer, offset: 0, shape, stride: shape[shape.length - 1], storage, view: false };
+  }
+
+  allocBytes(bytes: number): Hosted<GpuBytes> {
+    const { buffer, storage } = this.#block(bytes, "scratch");
+    return { buffer, size: bytes, storage, view: false };
+  }
+
+  release(x: GpuTensor | GpuBytes): void {
+    this.scopes.free(x as unknown as Tensor);
+  }
+
+  reserve(data: ArrayBufferView, label: string): GPUBuffer {
+    const bytes = Math.ceil(data.byteLength / 16) * 16;
+    this.#fits(bytes, label);
+    const buffer = this.recorder.createBuffer(bytes, USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST, label);
+    this.#weights.push(buffer);
+    const { queue } = this.recorder.device;
+    const whole = data.byteLength & ~3; // the queue copies words
+    const from = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
+    queue.writeBuffer(buffer, 0, from, 0, whole);
+    if (whole < data.byteLength) {
+      const rest = new Uint8Array(4);
+      rest.set(from.subarray(whole));
+      queue.writeBuffer(buffer, whole, rest);
+    }
+    return buffer;
+  }
+
+  run(
+    kernel: Kernel,
+    params: readonly number[],
+    bound: readonly Bound[],
+    [x, y = 1, z = 1]: readonly [number, number?, number?],
+    work?: number,
+  ): void {
+    let bytes = 0;
+    const buffers = bound.map((b) => {
+      const buffer = "buffer" in b ? b.buffer : b;
+      bytes += buffer.size;
+      return buffer;
+    });
+    this.recorder.dispatch({
+      kernel,
+      params,
+      buffers,
+      groups: [x, y, z],
+      work: work ?? bytes,
+      about: () => bound.map(describe).join(", "),
+    });
+  }
+
+  write(target: GpuBytes | GpuTensor, data: ArrayBufferView): void {
+    const offset = "offset" in target ? target.offset * this.width : 0;
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    if (offset % 4 !== 0) {
+      throw new RangeError(`Cannot write: expected an offset of whole words, found ${offset} bytes`);
+    }
+    if (bytes.length % 4 === 0) return this.recorder.write(target.buffer, offset, bytes);
+    const padded = new Uint8Array(Math.ceil(bytes.length / 4) * 4);
+    padded.set(bytes);
+    this.recorder.write(target.buffer, offset, padded);
+  }
+
+  async readBytes(source: GpuBytes | GpuTensor, from = 0, bytes?: number): Promise<ArrayBuffer> {
+    const start = from + ("offset" in source ? source.offset * this.width : 0);
+    const length = bytes ?? ("size" in source ? source.size : span(source) * this.width) - from;
+    const first = start & ~3, last = Math.ceil((start + length) / 4) * 4;
+    const words = await this.recorder.read(source.buffer, first, last - first);
+    return first === start && last === start + length
+      ? words
+      : words.slice(start - first, start - first + length);
+  }
+
+  /** Gives memory back that the last run did not need. */
+  trim(): void {
+    this.recorder.destroy(this.pool.trim().map(({ buffer }) => buffer));
+  }
+
+  dispose(): void {
+    this.scopes.clear();
+    this.recorder.dispose();
+  }
+
+  readonly #weights: GPUBuffer[] = [];
+
+  #fits(bytes: number, what: string): void {
+    if (bytes > this.maxBytes) {
+      const { maxBufferSize, maxStorageBufferBindingSize } = this.limits;
+      const name = maxBufferSize < maxStorageBufferBindingSize
+        ? "maxBufferSize"
+        : "maxStorageBufferBindingSize";
+      throw new RangeError(
+        `Cannot put ${what} on the GPU: expected at most ${this.maxBytes} bytes (${name}), found ${bytes}`,
+      );
+    }
+  }
+
+  #block(bytes: number, what: string): { buffer: GPUBuffer; storage: Storage } {
+    this.recorder.check();
+    this.#fits(bytes, what);
+    const pooled = this.pool.take(bytes);
+    this.#spoil(pooled);
+    const storage: Storage = {
+      bytes,
+      owner: this.scopes,
+      live: true,
+      poison: () => this.pool.give(pooled),
+    };
+    return { buffer: pooled.buffer, storage: this.scopes.add(storage) };
+  }
+
+  /** NaN in every element of a buffer about to be used, f16 or f32. */
+  #spoil({ buffer, bytes }: Pooled): void {
+    if (this.#poison) this.recorder.write(buffer, 0, new Uint8Array(bytes).fill(255));
+  }
+}
+
+/** Elements from the first to the last of a tensor or view. */
+export function span(x: Tensor): number {
+  const cols = x.shape[x.shape.length - 1];
+  return (sizeOf(x.shape) / cols - 1) * x.stride + cols;
+}
+
+function describe(x: Bound): string {
+  if ("shape" in x) return `[${x.shape.join(", ")}]`;
+  return "buffer" in x ? `${x.size} bytes` : x.label || `${x.size} bytes`;
+}
