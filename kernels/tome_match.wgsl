@@ -5,11 +5,12 @@
 //
 // A product of 64 sources with one panel of 64 destinations after the other, 16 channels at a time; the scores
 // exist in registers only, 8 × 4 per thread, and every row keeps its best. A source's length changes no order among
-// its scores, so it divides their maximum alone. Scores that are NaN never win; destination 0 stands where none did.
+// its scores, so it divides their maximum alone. Scores that are NaN never win; where none did, the destination is
+// 0. The maximum of a source whose norm is NaN or infinite is the lowest f32, so that it merges last.
 //
-// A workgroup takes 64 sources (x, from `tile` on) of one split (y) of one image (z). Sources past the last repeat it and are not
-// stored; channels past the last are zeros; destinations past the last never win. Destinations travel as f32 when
-// the threads of a row compare theirs: fewer than 2^24. 8 KiB of workgroup memory. Overlaps nothing.
+// A workgroup takes 64 sources (x, from `tile` on) of one split (y) of one image (z). Sources past the last repeat
+// it and are not stored; channels past the last are zeros; destinations past the last never win. Destinations travel
+// as f32 when the threads of a row compare theirs: fewer than 2^24. 8 KiB of workgroup memory. Overlaps nothing.
 // Appended: inline/rows_wide.wgsl or rows_narrow.wgsl.
 
 struct Params {
@@ -131,7 +132,8 @@ fn main(
       }
     }
     let to = (image * groups.y + group.y) * p.sources + s;
-    node_max[to] = most / norms[image * p.tokens + sources[image * p.sources + s]];
+    let norm = norms[image * p.tokens + sources[image * p.sources + s]];
+    node_max[to] = select(LOWEST, most / norm, norm < -LOWEST);
     node_idx[to] = u32(idx);
   }
 }
