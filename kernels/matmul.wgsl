@@ -14,10 +14,15 @@
 // The first loop of the kernel turns the tile's rows into pixels, so that the others have no division.
 //
 // x is read as vectors (x_vector.wgsl: C, offset and stride multiples of 4) or element by element (x_scalar.wgsl);
-// out, residual and rowBias likewise (y_vector.wgsl: N, offsets and strides; y_scalar.wgsl). Those files hold
-// bindings 1 (x) and 4 to 6 (residual, rowBias, out), product.wgsl the Params and the rest; TypeScript joins them.
-// Nothing outside [0, C) of a row of x, nor beyond N or M of the others, is read or written. out must be a buffer of
-// its own; residual may be x. Workgroups: x column tiles, y · z row tiles.
+// out, residual and rowBias likewise (y_vector.wgsl: N, offsets and strides; y_scalar.wgsl); TypeScript joins those
+// files with this one, product.wgsl (Params) and finish.wgsl. Nothing outside [0, C) of a row of x, nor beyond N or M
+// of the others, is read or written. out must be a buffer of its own; residual may be x.
+//
+// Where the tiles are too few to keep a GPU busy and K is long, the blocks of K are shared among `slices` workgroups:
+// finish_slice.wgsl stores what each one sums, and matmul_sum.wgsl adds the slices in ascending order.
+//
+// Bindings: 0 Params, 1 x, 2 W, then 3 bias, 4 residual, 5 rowBias, 6 out (what is absent is any buffer), or 3 the
+// slices. Workgroups: x column tiles · slices, y · z row tiles.
 
 override WX: u32 = 8u;
 override WY: u32 = 8u;
@@ -28,6 +33,10 @@ override BK4: u32 = 4u;
 // BM = WY·(TALL ? 8 : 4) rows, BN4 = WX·(WIDE ? 2 : 1) vectors of columns.
 override BM: u32 = 64u;
 override BN4: u32 = 16u;
+
+const EPILOGUE = 3;
+
+@group(0) @binding(2) var<storage, read> w: array<F4>;
 
 var<workgroup> tile_x: array<vec4f, BM * (BK4 + 1u)>;
 var<workgroup> tile_w: array<vec4f, BK4 * 4u * BN4>;
@@ -50,7 +59,9 @@ fn main(
 ) {
   let threads = WX * WY;
   let m0 = (group.z * groups.y + group.y) * BM;
-  let n4 = group.x * BN4;
+  let part = group.x / p.column_tiles; // not `slice`: a barrier's conditions must be seen to be uniform
+  let n4 = (group.x - part * p.column_tiles) * BN4;
+  slice = part;
   if (m0 >= p.rows) {
     return;
   }
@@ -77,81 +88,82 @@ fn main(
   var s70 = vec4f(); var s71 = vec4f();
 
   let pitch = BK4 + 1u;
-  for (var ky = 0u; ky < p.side; ky++) {
-    for (var kx = 0u; kx < p.side; kx++) {
-      let tap = (ky * p.side + kx) * p.channels;
-      let ahead = i32(ky) * p.width + i32(kx);
-      for (var c0 = 0u; c0 < p.channels; c0 += 4u * BK4) {
-        for (var i = thread; i < BM * BK4; i += threads) {
-          let r = i / BK4;
-          let q = i % BK4;
-          let c = c0 + 4u * q;
-          let pixel = pixels[r];
-          let y = pixel.x + i32(ky);
-          let x = pixel.y + i32(kx);
-          var v = vec4f();
-          if (c < p.channels && y >= 0 && y < p.height && x >= 0 && x < p.width) {
-            v = x_at(p.x_offset + u32(pixel.z + ahead) * p.x_stride + c, p.channels - c);
-          }
-          tile_x[r * pitch + q] = v;
-        }
-        for (var i = thread; i < 4u * BK4 * BN4; i += threads) {
-          tile_w[i] = vec4f(w[(tap + c0 + i / BN4) * p.w_stride + n4 + i % BN4]);
-        }
-        workgroupBarrier();
+  let blocks = (p.channels + 4u * BK4 - 1u) / (4u * BK4);
+  let end = min((part + 1u) * p.slice_blocks, p.side * p.side * blocks);
+  for (var block = part * p.slice_blocks; block < end; block++) {
+    let tap = block / blocks;
+    let c0 = (block - tap * blocks) * 4u * BK4;
+    let ky = i32(tap / p.side);
+    let kx = i32(tap % p.side);
+    let ahead = ky * p.width + kx;
+    for (var i = thread; i < BM * BK4; i += threads) {
+      let r = i / BK4;
+      let q = i % BK4;
+      let c = c0 + 4u * q;
+      let pixel = pixels[r];
+      let y = pixel.x + ky;
+      let x = pixel.y + kx;
+      var v = vec4f();
+      if (c < p.channels && y >= 0 && y < p.height && x >= 0 && x < p.width) {
+        v = x_at(p.x_offset + u32(pixel.z + ahead) * p.x_stride + c, p.channels - c);
+      }
+      tile_x[r * pitch + q] = v;
+    }
+    for (var i = thread; i < 4u * BK4 * BN4; i += threads) {
+      tile_w[i] = vec4f(w[(tap * p.channels + c0 + i / BN4) * p.w_stride + n4 + i % BN4]);
+    }
+    workgroupBarrier();
 
-        for (var q = 0u; q < BK4; q++) {
-          let at_w = 4u * q * BN4 + local.x;
-          let b0 = tile_w[at_w];
-          let b1 = tile_w[at_w + BN4];
-          let b2 = tile_w[at_w + 2u * BN4];
-          let b3 = tile_w[at_w + 3u * BN4];
-          var d0 = vec4f();
-          var d1 = vec4f();
-          var d2 = vec4f();
-          var d3 = vec4f();
-          if (WIDE) {
-            d0 = tile_w[at_w + WX];
-            d1 = tile_w[at_w + WX + BN4];
-            d2 = tile_w[at_w + WX + 2u * BN4];
-            d3 = tile_w[at_w + WX + 3u * BN4];
-          }
-          let at_x = local.y * pitch + q;
-          let down = WY * pitch;
-          let a0 = tile_x[at_x];
-          let a1 = tile_x[at_x + down];
-          let a2 = tile_x[at_x + 2u * down];
-          let a3 = tile_x[at_x + 3u * down];
-          s00 = madd(s00, a0, b0, b1, b2, b3);
-          s10 = madd(s10, a1, b0, b1, b2, b3);
-          s20 = madd(s20, a2, b0, b1, b2, b3);
-          s30 = madd(s30, a3, b0, b1, b2, b3);
-          if (WIDE) {
-            s01 = madd(s01, a0, d0, d1, d2, d3);
-            s11 = madd(s11, a1, d0, d1, d2, d3);
-            s21 = madd(s21, a2, d0, d1, d2, d3);
-            s31 = madd(s31, a3, d0, d1, d2, d3);
-          }
-          if (TALL) {
-            let a4 = tile_x[at_x + 4u * down];
-            let a5 = tile_x[at_x + 5u * down];
-            let a6 = tile_x[at_x + 6u * down];
-            let a7 = tile_x[at_x + 7u * down];
-            s40 = madd(s40, a4, b0, b1, b2, b3);
-            s50 = madd(s50, a5, b0, b1, b2, b3);
-            s60 = madd(s60, a6, b0, b1, b2, b3);
-            s70 = madd(s70, a7, b0, b1, b2, b3);
-            if (WIDE) {
-              s41 = madd(s41, a4, d0, d1, d2, d3);
-              s51 = madd(s51, a5, d0, d1, d2, d3);
-              s61 = madd(s61, a6, d0, d1, d2, d3);
-              s71 = madd(s71, a7, d0, d1, d2, d3);
-            }
-          }
+    for (var q = 0u; q < BK4; q++) {
+      let at_w = 4u * q * BN4 + local.x;
+      let b0 = tile_w[at_w];
+      let b1 = tile_w[at_w + BN4];
+      let b2 = tile_w[at_w + 2u * BN4];
+      let b3 = tile_w[at_w + 3u * BN4];
+      var d0 = vec4f();
+      var d1 = vec4f();
+      var d2 = vec4f();
+      var d3 = vec4f();
+      if (WIDE) {
+        d0 = tile_w[at_w + WX];
+        d1 = tile_w[at_w + WX + BN4];
+        d2 = tile_w[at_w + WX + 2u * BN4];
+        d3 = tile_w[at_w + WX + 3u * BN4];
+      }
+      let at_x = local.y * pitch + q;
+      let down = WY * pitch;
+      let a0 = tile_x[at_x];
+      let a1 = tile_x[at_x + down];
+      let a2 = tile_x[at_x + 2u * down];
+      let a3 = tile_x[at_x + 3u * down];
+      s00 = madd(s00, a0, b0, b1, b2, b3);
+      s10 = madd(s10, a1, b0, b1, b2, b3);
+      s20 = madd(s20, a2, b0, b1, b2, b3);
+      s30 = madd(s30, a3, b0, b1, b2, b3);
+      if (WIDE) {
+        s01 = madd(s01, a0, d0, d1, d2, d3);
+        s11 = madd(s11, a1, d0, d1, d2, d3);
+        s21 = madd(s21, a2, d0, d1, d2, d3);
+        s31 = madd(s31, a3, d0, d1, d2, d3);
+      }
+      if (TALL) {
+        let a4 = tile_x[at_x + 4u * down];
+        let a5 = tile_x[at_x + 5u * down];
+        let a6 = tile_x[at_x + 6u * down];
+        let a7 = tile_x[at_x + 7u * down];
+        s40 = madd(s40, a4, b0, b1, b2, b3);
+        s50 = madd(s50, a5, b0, b1, b2, b3);
+        s60 = madd(s60, a6, b0, b1, b2, b3);
+        s70 = madd(s70, a7, b0, b1, b2, b3);
+        if (WIDE) {
+          s41 = madd(s41, a4, d0, d1, d2, d3);
+          s51 = madd(s51, a5, d0, d1, d2, d3);
+          s61 = madd(s61, a6, d0, d1, d2, d3);
+          s71 = madd(s71, a7, d0, d1, d2, d3);
         }
-        workgroupBarrier();
       }
     }
+    workgroupBarrier();
   }
 
   let m = m0 + local.y;

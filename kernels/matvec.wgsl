@@ -2,10 +2,14 @@
 // reading W once, so many threads read it side by side.
 //
 // x [M, K], out, residual [M, N] at any stride; W, bias, rowBias, Params and bindings as in matmul.wgsl with k = 1
-// (its geometry words are not used); x_scalar.wgsl and y_scalar.wgsl. A workgroup makes ROWS (4) rows × WX vectors
-// of columns; its thread (i, j) adds rows j, j + WY, j + 2·WY … of W's vector of columns i. The WY partial sums are
+// (its geometry and slices are not used); x_scalar.wgsl and y_scalar.wgsl. A workgroup makes 4 rows × WX vectors of
+// columns; its thread (i, j) adds rows j, j + WY, j + 2·WY … of W's vector of columns i. The WY partial sums are
 // then added in ascending order, so that the same shapes give the same bits. W's rows up to K are read, N padded to
 // whole tiles. out must be a buffer of its own. Workgroups: x column tiles, y row tiles.
+
+const EPILOGUE = 3;
+
+@group(0) @binding(2) var<storage, read> w: array<F4>;
 
 override WX: u32 = 8u;
 override WY: u32 = 16u;

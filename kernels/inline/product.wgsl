@@ -1,5 +1,4 @@
-// What matmul.wgsl and matvec.wgsl share: their Params, bindings 0, 2 and 3, and the epilogue
-// out = act(sum + bias + rowBias) + residual. Needs activation.wgsl and y_vector.wgsl or y_scalar.wgsl.
+// Params of matmul.wgsl, matmul_sum.wgsl and matvec.wgsl.
 
 struct Params {
   rows: u32,              // M
@@ -26,25 +25,12 @@ struct Params {
   has_row_bias: u32,      // 0 or 1
   row_bias_offset: u32,
   row_bias_stride: u32,
+  slices: u32,            // parts of the sum that different workgroups make
+  slice_blocks: u32,      // blocks of BK channels of a slice
+  column_tiles: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(2) var<storage, read> w: array<F4>;
-@group(0) @binding(3) var<storage, read> bias: array<vec4f>;
 
-// Row m, columns n..n+3; those outside of the matrix are left out.
-fn finish(m: u32, n: u32, sum: vec4f) {
-  if (m >= p.rows || n >= p.cols) {
-    return;
-  }
-  let count = p.cols - n;
-  var v = sum + bias[p.bias_offset + (n >> 2u)];
-  if (p.has_row_bias != 0u) {
-    v += row_bias_at(p.row_bias_offset + m / p.image_rows * p.row_bias_stride + n, count);
-  }
-  v = activate(v, p.activation);
-  if (p.has_residual != 0u) {
-    v += residual_at(p.residual_offset + m * p.residual_stride + n, count);
-  }
-  store(p.out_offset + m * p.out_stride + n, v, count);
-}
+// The slice of the sum that this workgroup makes.
+var<private> slice: u32;

@@ -1,7 +1,7 @@
 // The epilogue's operands at any offset, stride and number of columns; beyond `count` nothing is read or written.
-@group(0) @binding(4) var<storage, read> residual: array<F>;
-@group(0) @binding(5) var<storage, read> row_bias: array<F>;
-@group(0) @binding(6) var<storage, read_write> out: array<F>;
+@group(0) @binding(EPILOGUE + 1) var<storage, read> residual: array<F>;
+@group(0) @binding(EPILOGUE + 2) var<storage, read> row_bias: array<F>;
+@group(0) @binding(EPILOGUE + 3) var<storage, read_write> out: array<F>;
 
 fn residual_at(at: u32, count: u32) -> vec4f {
   var v = vec4f(f32(residual[at]), 0.0, 0.0, 0.0);

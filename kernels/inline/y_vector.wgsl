@@ -1,7 +1,7 @@
 // The epilogue's operands where offsets, strides and columns are multiples of 4.
-@group(0) @binding(4) var<storage, read> residual: array<F4>;
-@group(0) @binding(5) var<storage, read> row_bias: array<F4>;
-@group(0) @binding(6) var<storage, read_write> out: array<F4>;
+@group(0) @binding(EPILOGUE + 1) var<storage, read> residual: array<F4>;
+@group(0) @binding(EPILOGUE + 2) var<storage, read> row_bias: array<F4>;
+@group(0) @binding(EPILOGUE + 3) var<storage, read_write> out: array<F4>;
 
 fn residual_at(at: u32, count: u32) -> vec4f {
   return vec4f(residual[at >> 2u]);

@@ -1,16 +1,19 @@
 /** Matrix products on the GPU, and what convolutions share with them: the dispatches around kernels/matmul.wgsl. */
 import activationSource from "../../../kernels/inline/activation.wgsl" with { type: "text" };
+import finishSource from "../../../kernels/inline/finish.wgsl" with { type: "text" };
+import finishSliceSource from "../../../kernels/inline/finish_slice.wgsl" with { type: "text" };
 import productSource from "../../../kernels/inline/product.wgsl" with { type: "text" };
 import xScalar from "../../../kernels/inline/x_scalar.wgsl" with { type: "text" };
 import xVector from "../../../kernels/inline/x_vector.wgsl" with { type: "text" };
 import yScalar from "../../../kernels/inline/y_scalar.wgsl" with { type: "text" };
 import yVector from "../../../kernels/inline/y_vector.wgsl" with { type: "text" };
 import matmulSource from "../../../kernels/matmul.wgsl" with { type: "text" };
+import matmulSumSource from "../../../kernels/matmul_sum.wgsl" with { type: "text" };
 import matvecSource from "../../../kernels/matvec.wgsl" with { type: "text" };
 import type { Activation, Epilogue } from "../backend.ts";
 import { linearRule } from "../shape_rules.ts";
-import { type GpuRuntime, type GpuTensor, type Kernel, matrix } from "./runtime.ts";
-import type { GpuWeight, WeightPart } from "./weights.ts";
+import { foldGroups, type GpuRuntime, type GpuTensor, type Kernel, matrix } from "./runtime.ts";
+import type { GpuWeight } from "./weights.ts";
 
 /** What a workgroup of matmul.wgsl makes. */
 interface Tile {
@@ -27,27 +30,71 @@ interface Tile {
 }
 
 /**
- * The first that fits is taken: `bn` at most what the columns fill, and enough workgroups. Larger tiles read x and
- * W less often (a tile reads bm + bn values for bm · bn products), smaller ones keep more cores busy. All fit
- * into 16 kB of workgroup memory and 256 threads, the least that WebGPU grants.
+ * The first that fits is taken: more columns than half of `bn`, and enough workgroups. Larger tiles read x and W
+ * less often (a tile reads bm + bn values for bm · bn products), smaller ones keep more cores busy. All fit into
+ * 16 kB of workgroup memory and 256 threads, the least that WebGPU grants.
  */
 const TILES: readonly Tile[] = [
   { bm: 128, bn: 128, wy: 16, wx: 16, bk: 8, busy: 512 }, // large images: the VAE, 1024² and beyond
-  { bm: 64, bn: 64, wy: 8, wx: 8, bk: 16, busy: 128 }, // most of a UNet
-  { bm: 32, bn: 32, wy: 8, wx: 8, bk: 16, busy: 0 }, // few rows: the text encoder, 8×8 and 16×16 latents
+  { bm: 64, bn: 64, wy: 8, wx: 8, bk: 16, busy: 96 }, // most of a UNet
+  { bm: 32, bn: 32, wy: 8, wx: 8, bk: 16, busy: 0 }, // few rows: the text encoder, small latents
   { bm: 64, bn: 16, wy: 16, wx: 4, bk: 16, busy: 0 },
   { bm: 128, bn: 8, wy: 32, wx: 2, bk: 16, busy: 0 }, // the last convolutions, to 3, 4 or 8 channels
 ];
 
-/** The tile of a product of `rows` × `cols`; the last one whatever the columns. */
-export function chooseTile(rows: number, cols: number): Tile {
-  const fits = ({ bm, bn, busy }: Tile) =>
-    cols > bn / 2 && Math.ceil(rows / bm) * Math.ceil(cols / bn) >= busy;
-  return TILES.find(fits) ?? TILES[TILES.length - 1];
+/**
+ * K is cut into slices where an image's product is smaller than this (128 tiles of 64 × 64) and would leave most of
+ * a GPU idle; none is shorter than 256 channels, and there are at most 16: what they sum is written and read once
+ * more.
+ */
+const BUSY_VALUES = 2 ** 19, SLICE = 256, MAX_SLICES = 16;
+
+/** How a product is cut. By its shape only, slices by that of one image: a batch has the bits of its images. */
+export interface Cut {
+  readonly tile: Tile;
+  readonly columnTiles: number;
+  readonly rowTiles: number;
+  readonly slices: number;
+  /** Blocks of `tile.bk` channels of a slice. */
+  readonly sliceBlocks: number;
 }
 
-/** Up to here matvec.wgsl reads W at full speed, four rows at a time. */
-const FEW_ROWS = 8;
+/** Of a product of `rows` × `cols` over `taps` times `channels`. */
+export function cutProduct(
+  { rows, imageRows, cols, channels, taps }: {
+    rows: number;
+    imageRows: number;
+    cols: number;
+    channels: number;
+    taps: number;
+  },
+): Cut {
+  const wanted = Math.min(
+    Math.floor(BUSY_VALUES / (imageRows * cols)),
+    Math.floor(taps * channels / SLICE),
+    MAX_SLICES,
+  );
+  const cut = (tile: Tile): Cut => {
+    const blocks = taps * Math.ceil(channels / tile.bk);
+    const sliceBlocks = Math.ceil(blocks / Math.max(1, wanted));
+    const slices = Math.ceil(blocks / sliceBlocks);
+    return {
+      tile,
+      columnTiles: Math.ceil(cols / tile.bn),
+      rowTiles: Math.ceil(rows / tile.bm),
+      slices,
+      sliceBlocks,
+    };
+  };
+  // Slices of one product must end at the same channels whatever the tile: all that are taken for them have one bk.
+  const fits = ({ tile, columnTiles, rowTiles, slices }: Cut) =>
+    cols > tile.bn / 2 && columnTiles * rowTiles * slices >= tile.busy && (slices === 1 || tile.bk === 16);
+  const cuts = TILES.map(cut);
+  return cuts.find(fits) ?? cuts[cuts.length - 1];
+}
+
+/** matvec.wgsl makes the products of matrices with one row per image, up to so many; it takes four at a time. */
+const MAX_VECTORS = 32;
 const VECTOR = { wx: 8, wy: 16, rows: 4 } as const;
 
 /** More workgroups than this in one dimension are folded into the next. */
@@ -90,100 +137,129 @@ export interface Product {
   readonly geometry: Geometry;
 }
 
-/** One dispatch per part of the weight. How the work is cut depends on shapes only. */
+/** One dispatch per part of the weight, two where K is cut into slices. */
 export function product(rt: GpuRuntime, { x, w, out, options, geometry }: Product): void {
-  const { rows } = matrix(out);
+  const { rows } = matrix(out), image = imageRows(out);
   const residual = options.residual as GpuTensor | undefined;
   const rowBias = options.rowBias as GpuTensor | undefined;
   const xAligned = w.cin % 4 === 0 && aligned(x);
   const yAligned = w.cout % 4 === 0 && [out, residual, rowBias].every((y) => !y || aligned(y));
   for (const part of w.parts) {
+    const { cols, from, stride } = part;
+    const cut = cutProduct({ rows, imageRows: image, cols, channels: w.cin, taps: w.kernel * w.kernel });
+    const { columnTiles, rowTiles, slices, sliceBlocks } = cut;
     const params = [
       rows,
-      part.cols,
+      cols,
       w.cin,
       w.kernel,
       geometry.height,
       geometry.width,
       geometry.outWidth,
-      imageRows(out),
+      image,
       geometry.step,
       geometry.top,
       geometry.left,
       x.offset,
       x.stride,
-      part.stride,
+      stride,
       options.activation ? activations[options.activation] : 0,
-      part.from / 4,
-      out.offset + part.from,
+      from / 4,
+      out.offset + from,
       out.stride,
       residual ? 1 : 0,
-      residual ? residual.offset + part.from : 0,
+      residual ? residual.offset + from : 0,
       residual?.stride ?? 0,
       rowBias ? 1 : 0,
-      rowBias ? rowBias.offset + part.from : 0,
+      rowBias ? rowBias.offset + from : 0,
       rowBias?.stride ?? 0,
+      slices,
+      sliceBlocks,
+      columnTiles,
     ];
-    const { kernel, groups } = plan(w, { rows, part, xAligned, yAligned });
+    const work = rows * cols * w.depth;
     // What is absent is not read, but a binding must be there.
-    rt.run(kernel, params, [x, part.buffer, w.bias, residual ?? x, rowBias ?? x, out], groups);
+    const epilogue = [w.bias, residual ?? x, rowBias ?? x, out];
+    if (image === 1 && rows <= MAX_VECTORS && w.kind === "linear") {
+      const groups = [Math.ceil(cols / (4 * VECTOR.wx)), Math.ceil(rows / VECTOR.rows)] as const;
+      rt.run(matvec, params, [x, part.buffer, ...epilogue], groups, work);
+      continue;
+    }
+    const z = Math.ceil(rowTiles / MAX_GROUPS);
+    const groups = [columnTiles * slices, Math.ceil(rowTiles / z), z] as const;
+    if (slices === 1) {
+      const kernel = matmul(cut.tile, xAligned, yAligned ? "vector" : "scalar");
+      rt.run(kernel, params, [x, part.buffer, ...epilogue], groups, work);
+    } else {
+      const sums = rt.allocBytes(slices * rows * stride * 16);
+      rt.run(matmul(cut.tile, xAligned, "slices"), params, [x, part.buffer, sums], groups, work);
+      const sumGroups = foldGroups(Math.ceil(rows * stride / SUM_THREADS));
+      rt.run(
+        yAligned ? sumVectors : sumScalars,
+        params,
+        [sums, ...epilogue],
+        sumGroups,
+        slices * rows * cols,
+      );
+      rt.release(sums);
+    }
   }
-}
-
-interface Layout {
-  rows: number;
-  part: WeightPart;
-  xAligned: boolean;
-  yAligned: boolean;
-}
-
-function plan(w: GpuWeight, { rows, part, xAligned, yAligned }: Layout) {
-  if (rows <= FEW_ROWS && w.kind === "linear") {
-    const columns = Math.ceil(part.cols / (4 * VECTOR.wx));
-    return { kernel: matvec, groups: [columns, Math.ceil(rows / VECTOR.rows)] as const };
-  }
-  const tile = chooseTile(rows, part.cols);
-  const down = Math.ceil(rows / tile.bm);
-  const z = Math.ceil(down / MAX_GROUPS);
-  return {
-    kernel: matmul(tile, xAligned, yAligned),
-    groups: [Math.ceil(part.cols / tile.bn), Math.ceil(down / z), z] as const,
-  };
 }
 
 const aligned = (x: GpuTensor) => x.offset % 4 === 0 && x.stride % 4 === 0;
 
+/** The kernel's own file first, so that errors name its lines. */
+const joined = (...sources: string[]) => sources.join("\n");
+
+const finishVectors = joined(finishSource, activationSource, yVector);
+const finishScalars = joined(finishSource, activationSource, yScalar);
+
 const matvec: Kernel = {
   name: "matvec",
-  source: matvecSource + productSource + activationSource + xScalar + yScalar,
+  source: joined(matvecSource, productSource, xScalar, finishScalars),
   constants: { WX: VECTOR.wx, WY: VECTOR.wy },
 };
 
+const SUM_THREADS = 64;
+const sumVectors: Kernel = {
+  name: "matmul_sum",
+  source: joined(matmulSumSource, productSource, finishVectors),
+  constants: { THREADS: SUM_THREADS },
+};
+const sumScalars: Kernel = {
+  name: "matmul_sum_y1",
+  source: joined(matmulSumSource, productSource, finishScalars),
+  constants: { THREADS: SUM_THREADS },
+};
+
+/** How matmul.wgsl ends. */
+const ENDS = {
+  vector: { suffix: "", source: finishVectors },
+  scalar: { suffix: "_y1", source: finishScalars },
+  slices: { suffix: "_slices", source: finishSliceSource },
+} as const;
+
 const kernels = new Map<string, Kernel>();
 
-function matmul(tile: Tile, xAligned: boolean, yAligned: boolean): Kernel {
-  const { bm, bn, wy, wx, bk } = tile;
-  const name = `matmul ${bm}x${bn}${xAligned ? "" : ", x by element"}${yAligned ? "" : ", out by element"}`;
-  let kernel = kernels.get(name);
+function matmul({ bm, bn, wy, wx, bk }: Tile, xAligned: boolean, end: keyof typeof ENDS): Kernel {
+  const key = `${bm}x${bn} ${xAligned} ${end}`;
+  let kernel = kernels.get(key);
   if (!kernel) {
-    const sources = [
-      matmulSource,
-      productSource,
-      activationSource,
-      xAligned ? xVector : xScalar,
-      yAligned ? yVector : yScalar,
-    ];
-    const constants = {
-      WX: wx,
-      WY: wy,
-      TALL: bm === 8 * wy ? 1 : 0,
-      WIDE: bn === 8 * wx ? 1 : 0,
-      BK4: bk / 4,
-      BM: bm,
-      BN4: bn / 4,
+    const { suffix, source } = ENDS[end];
+    kernel = {
+      name: `matmul${xAligned ? "" : "_x1"}${suffix}`,
+      source: joined(matmulSource, productSource, xAligned ? xVector : xScalar, source),
+      constants: {
+        WX: wx,
+        WY: wy,
+        TALL: bm === 8 * wy ? 1 : 0,
+        WIDE: bn === 8 * wx ? 1 : 0,
+        BK4: bk / 4,
+        BM: bm,
+        BN4: bn / 4,
+      },
     };
-    kernel = { name, source: sources.join("\n"), constants };
-    kernels.set(name, kernel);
+    kernels.set(key, kernel);
   }
   return kernel;
 }
