@@ -51,7 +51,7 @@ export async function findAdapter(given?: GPU): Promise<FoundAdapter> {
 
 /** A device with all that its adapter has to offer kernels. */
 export async function openDevice({ adapter, name }: FoundAdapter): Promise<GPUDevice> {
-  const requiredFeatures = (["shader-f16", "subgroups", "timestamp-query"] as GPUFeatureName[])
+  const requiredFeatures = (["shader-f16", "timestamp-query"] as GPUFeatureName[])
     .filter((feature) => adapter.features.has(feature));
   const requiredLimits = bunLimits(adapter.limits);
   const request = (features: GPUFeatureName[]) =>

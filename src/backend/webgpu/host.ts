@@ -3,46 +3,37 @@ import { HostScopes, type Storage } from "../host_scopes.ts";
 import { sizeOf } from "../shape_rules.ts";
 import { BufferPool, type Pooled, USAGE } from "./pool.ts";
 import { Recorder } from "./recorder.ts";
-import { type Bound, type GpuBytes, type GpuRuntime, type GpuTensor, type Kernel } from "./runtime.ts";
+import type { Bound, GpuBytes, GpuRuntime, GpuTensor, Kernel } from "./runtime.ts";
 
-/** What only a device itself can tell. */
-export interface Abilities {
-  readonly f16: boolean;
-  /** Whether WGSL must say `enable subgroups;`, or undefined if subgroups do not work. */
-  readonly subgroups: { readonly enable: boolean; readonly sizes: readonly [number, number] } | undefined;
+export interface GpuHostOptions {
+  /** F is f16. */
+  f16: boolean;
+  /** Fills memory with NaN before it is used, for tests. */
+  poison?: boolean;
+  /** Changes every kernel's source, for tests. */
+  rewrite?: (source: string) => string;
 }
 
 /** A tensor or scratch of this backend, with what the scopes know of it. */
 export type Hosted<T> = T & { readonly storage: Storage; readonly view: boolean };
 
 /** What comes before every kernel's source. */
-export function preludeOf({ f16, subgroups }: Abilities): (source: string) => string {
-  const lines = f16
-    ? ["enable f16;", "alias F = f16;", "alias F4 = vec4<F>;"]
-    : ["alias F = f32;", "alias F4 = vec4<F>;"];
-  return (source) => {
-    const needs = subgroups?.enable && /\bsubgroup[A-Z]/.test(source);
-    return [...needs ? ["enable subgroups;"] : [], ...lines, source].join("\n");
-  };
-}
+const prelude = (f16: boolean) =>
+  [...f16 ? ["enable f16;", "alias F = f16;"] : ["alias F = f32;"], "alias F4 = vec4<F>;", ""].join("\n");
 
 /** Memory, scopes and the queue: what the operations of the WebGPU backend run on. */
 export class GpuHost implements GpuRuntime {
   readonly f16: boolean;
-  readonly subgroups: boolean;
-  readonly subgroupSizes: readonly [number, number];
   readonly limits: GPUSupportedLimits;
   readonly scopes = new HostScopes();
   readonly recorder: Recorder;
   readonly pool: BufferPool;
   readonly #poison: boolean;
 
-  constructor(device: GPUDevice, abilities: Abilities, poison: boolean) {
-    this.f16 = abilities.f16;
-    this.subgroups = abilities.subgroups !== undefined;
-    this.subgroupSizes = abilities.subgroups?.sizes ?? [0, 0];
+  constructor(device: GPUDevice, { f16, poison = false, rewrite = (source) => source }: GpuHostOptions) {
+    this.f16 = f16;
     this.limits = device.limits;
-    this.recorder = new Recorder(device, preludeOf(abilities));
+    this.recorder = new Recorder(device, (source) => prelude(f16) + rewrite(source));
     this.#poison = poison;
     const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
     this.pool = new BufferPool((bytes) => this.recorder.createBuffer(bytes, usage, "an activation"));
@@ -77,7 +68,6 @@ export class GpuHost implements GpuRuntime {
     const bytes = Math.ceil(data.byteLength / 16) * 16;
     this.#fits(bytes, label);
     const buffer = this.recorder.createBuffer(bytes, USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST, label);
-    this.#weights.push(buffer);
     const { queue } = this.recorder.device;
     const whole = data.byteLength & ~3; // the queue copies words
     const from = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
@@ -135,6 +125,19 @@ export class GpuHost implements GpuRuntime {
       : words.slice(start - first, start - first + length);
   }
 
+  /** Makes one handle of several pieces of scratch: they live and die with it. */
+  bundle<T extends object>(x: T, parts: readonly GpuBytes[]): T {
+    const pieces = parts as readonly Hosted<GpuBytes>[];
+    for (const piece of pieces) this.scopes.keep(piece as unknown as Tensor);
+    const storage: Storage = {
+      bytes: 0, // the pieces are counted
+      owner: this.scopes,
+      live: true,
+      poison: () => pieces.filter((piece) => piece.storage.live).forEach((piece) => this.release(piece)),
+    };
+    return Object.assign(x, { storage: this.scopes.add(storage), view: false });
+  }
+
   /** Gives memory back that the last run did not need. */
   trim(): void {
     this.recorder.destroy(this.pool.trim().map(({ buffer }) => buffer));
@@ -144,8 +147,6 @@ export class GpuHost implements GpuRuntime {
     this.scopes.clear();
     this.recorder.dispose();
   }
-
-  readonly #weights: GPUBuffer[] = [];
 
   #fits(bytes: number, what: string): void {
     if (bytes > this.maxBytes) {

@@ -29,16 +29,11 @@ export type Bound = GpuTensor | GpuBytes | GPUBuffer;
 
 /**
  * What the op wrappers of this folder run on. The loader puts `enable f16;` (where F is f16), `alias F` and
- * `alias F4 = vec4<F>` before the source, and `enable subgroups;` where the source uses subgroups and the
- * runtime's compiler wants that line.
+ * `alias F4 = vec4<F>` before the source.
  */
 export interface GpuRuntime {
   /** F is f16. */
   readonly f16: boolean;
-  /** Subgroup built-ins work. */
-  readonly subgroups: boolean;
-  /** Narrowest and widest subgroup of the device; 0 where there are none. */
-  readonly subgroupSizes: readonly [min: number, max: number];
   readonly limits: GPUSupportedLimits;
   /** A tensor of F in the current scope, from the pool; uninitialised. */
   alloc(shape: readonly number[]): GpuTensor;
