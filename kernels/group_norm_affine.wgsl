@@ -74,13 +74,16 @@ fn main(
   }
   let deviation = sqrt(sum_over_threads(square, thread) / count + p.eps);
 
+  let refined = p.y_stride > 2 * p.channels;
   for (var c = channel + thread; c < channel + width; c += WG) {
-    let scale = gamma[c] / deviation;
+    var scale = gamma[c] / deviation;
+    // Only where x is as good as constant would the shift leave f16's range; any scale will do there.
+    if (refined && abs(mean * scale) > 32768) { scale *= 32768 / abs(mean * scale); }
     let shift = beta[c] - mean * scale;
     let at = image * p.y_stride + c;
     y[at] = F(scale);
     y[at + p.channels] = F(shift);
-    if (p.y_stride > 2 * p.channels) {
+    if (refined) {
       y[at + 2 * p.channels] = F(scale - f32(F(scale)));
       y[at + 3 * p.channels] = F(shift - f32(F(shift)));
     }
