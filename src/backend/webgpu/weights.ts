@@ -108,11 +108,12 @@ function elements(rt: GpuRuntime, tensor: HostTensor, from: number, to: number):
   if (tensor.dtype === "F16") return new Uint16Array(tensor.data.slice(from * 2, to * 2).buffer);
   const wide = widen(tensor, from, to);
   const halves = narrow(wide);
-  const lost = halves.findIndex((h, i) => (h & 0x7fff) === 0x7c00 && Number.isFinite(wide[i]));
-  if (lost >= 0) {
-    throw new RangeError(
-      `Cannot load "${tensor.name}" in half precision: expected values up to 65504, found ${wide[lost]}`,
-    );
+  for (let i = 0; i < halves.length; i++) {
+    if ((halves[i] & 0x7fff) === 0x7c00 && Number.isFinite(wide[i])) {
+      throw new RangeError(
+        `Cannot load "${tensor.name}" in half precision: expected values up to 65504, found ${wide[i]}`,
+      );
+    }
   }
   return halves;
 }
