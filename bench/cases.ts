@@ -250,7 +250,7 @@ function matchCase(side: number, channels: number): Case {
         async verify() {
           const { nodeMax } = await backend.bestMatches(x, grid);
           let difference = 0;
-          for (const source of [0, 1, 7, 15]) { // of row 0: its odd columns
+          for (const source of [0, 1, side / 4 - 1, side / 2 - 1]) { // of row 0: its odd columns
             const a = token(2 * source + 1);
             let best = -1;
             for (let d = 0; d < sources / 3; d++) {

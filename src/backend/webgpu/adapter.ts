@@ -63,7 +63,7 @@ export async function openDevice({ adapter, name }: FoundAdapter): Promise<GPUDe
   }
 }
 
-async function placeGpu(): Promise<GPU | string> {
+export async function placeGpu(): Promise<GPU | string> {
   if (typeof navigator !== "undefined" && navigator.gpu) return navigator.gpu;
   if ("Bun" in globalThis) return await bunGpu();
   return "this runtime has no WebGPU (navigator.gpu)";
