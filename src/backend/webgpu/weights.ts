@@ -23,6 +23,9 @@ export interface GpuWeight extends Weight {
   readonly parts: readonly WeightPart[];
 }
 
+/** What of the runtime weights need. */
+type WeightMemory = Pick<GpuRuntime, "f16" | "limits" | "reserve">;
+
 type Values = Uint16Array<ArrayBuffer> | Float32Array<ArrayBuffer>;
 
 /** What the kernels may read beyond the last row without testing: a block of K, and a tile of columns. */
@@ -30,7 +33,7 @@ const SPARE_ROWS = 16, SPARE_VALUES = 128;
 
 /** `[out, in]` matrices with the same `in`, stacked along `out`. */
 export function linearWeight(
-  rt: GpuRuntime,
+  rt: WeightMemory,
   weights: readonly HostTensor[],
   biases?: readonly HostTensor[],
 ): GpuWeight {
@@ -38,12 +41,12 @@ export function linearWeight(
 }
 
 /** `[out, in, k, k]`. */
-export function convWeight(rt: GpuRuntime, weight: HostTensor, bias?: HostTensor): GpuWeight {
+export function convWeight(rt: WeightMemory, weight: HostTensor, bias?: HostTensor): GpuWeight {
   return pack(rt, convWeightRule(weight, bias), [weight], bias ? [bias] : []);
 }
 
 function pack(
-  rt: GpuRuntime,
+  rt: WeightMemory,
   weight: Weight,
   tensors: readonly HostTensor[],
   biases: readonly HostTensor[],
@@ -77,7 +80,7 @@ function pack(
 }
 
 /** Columns of a part: all, or as many tiles of 64 (else vectors of 4) as a buffer may hold. */
-function partColumns(rt: GpuRuntime, { name, cout }: Weight, depth: number): number {
+function partColumns(rt: WeightMemory, { name, cout }: Weight, depth: number): number {
   const { maxStorageBufferBindingSize, maxBufferSize } = rt.limits;
   const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
   const values = Math.floor(limit / (rt.f16 ? 2 : 4)) - SPARE_VALUES;
@@ -103,7 +106,7 @@ function* sourceRows(tensors: readonly HostTensor[]) {
 }
 
 /** Elements of a checkpoint tensor as F; halves pass unchanged where F is f16. */
-function elements(rt: GpuRuntime, tensor: HostTensor, from: number, to: number): Values {
+function elements(rt: WeightMemory, tensor: HostTensor, from: number, to: number): Values {
   if (!rt.f16) return widen(tensor, from, to) as Float32Array<ArrayBuffer>;
   if (tensor.dtype === "F16") return new Uint16Array(tensor.data.slice(from * 2, to * 2).buffer);
   const wide = widen(tensor, from, to);
