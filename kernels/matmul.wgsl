@@ -22,7 +22,8 @@
 // finish_slice.wgsl stores what each one sums, and matmul_sum.wgsl adds the slices in ascending order.
 //
 // Bindings: 0 Params, 1 x, 2 W, then 3 bias, 4 residual, 5 rowBias, 6 out (what is absent is any buffer), or 3 the
-// slices. Workgroups: x column tiles · slices, y · z row tiles.
+// slices. Workgroups: x column tiles · slices, y row tiles from first_row on (a large product takes several dispatches,
+// so that none is long).
 
 override WX: u32 = 8u;
 override WY: u32 = 8u;
@@ -53,18 +54,14 @@ fn madd(sum: vec4f, a: vec4f, b0: vec4f, b1: vec4f, b2: vec4f, b3: vec4f) -> vec
 @compute @workgroup_size(WX, WY)
 fn main(
   @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_id) local: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
   let threads = WX * WY;
-  let m0 = (group.z * groups.y + group.y) * BM;
+  let m0 = p.first_row + group.y * BM;
   let part = group.x / p.column_tiles; // not `slice`: a barrier's conditions must be seen to be uniform
   let n4 = (group.x - part * p.column_tiles) * BN4;
   slice = part;
-  if (m0 >= p.rows) {
-    return;
-  }
 
   for (var r = thread; r < BM; r += threads) {
     let m = m0 + r;

@@ -28,6 +28,7 @@ struct Params {
   slices: u32,            // parts of the sum that different workgroups make
   slice_blocks: u32,      // blocks of BK channels of a slice
   column_tiles: u32,
+  first_row: u32,         // of this dispatch
 }
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -97,8 +97,10 @@ export function cutProduct(
 const MAX_VECTORS = 32;
 const VECTOR = { wx: 8, wy: 16, rows: 4 } as const;
 
-/** More workgroups than this in one dimension are folded into the next. */
+/** A dispatch has at most so many tiles of rows, WebGPU's limit, … */
 const MAX_GROUPS = 65535;
+/** … and multiply-adds (unless one row of tiles has more): 0.2 s at 0.1 TFLOP/s. Drivers reset devices after 2 s. */
+const MAX_WORK = 2 ** 33;
 
 const activations: Record<Activation, number> = { silu: 1, gelu: 2, quick_gelu: 3 };
 
@@ -137,8 +139,12 @@ export interface Product {
   readonly geometry: Geometry;
 }
 
-/** One dispatch per part of the weight, two where K is cut into slices. */
-export function product(rt: GpuRuntime, { x, w, out, options, geometry }: Product): void {
+/** One dispatch per part of the weight, another where K is cut into slices, and more where one would be long. */
+export function product(
+  rt: GpuRuntime,
+  { x, w, out, options, geometry }: Product,
+  { maxWork = MAX_WORK }: { maxWork?: number } = {},
+): void {
   const { rows } = matrix(out), image = imageRows(out);
   const residual = options.residual as GpuTensor | undefined;
   const rowBias = options.rowBias as GpuTensor | undefined;
@@ -177,28 +183,35 @@ export function product(rt: GpuRuntime, { x, w, out, options, geometry }: Produc
       sliceBlocks,
       columnTiles,
     ];
-    const work = rows * cols * w.depth;
     // What is absent is not read, but a binding must be there.
     const epilogue = [w.bias, residual ?? x, rowBias ?? x, out];
     if (image === 1 && rows <= MAX_VECTORS && w.kind === "linear") {
       const groups = [Math.ceil(cols / (4 * VECTOR.wx)), Math.ceil(rows / VECTOR.rows)] as const;
-      rt.run(matvec, params, [x, part.buffer, ...epilogue], groups, work);
+      rt.run(matvec, [...params, 0], [x, part.buffer, ...epilogue], groups, rows * cols * w.depth);
       continue;
     }
-    const z = Math.ceil(rowTiles / MAX_GROUPS);
-    const groups = [columnTiles * slices, Math.ceil(rowTiles / z), z] as const;
-    if (slices === 1) {
-      const kernel = matmul(cut.tile, xAligned, yAligned ? "vector" : "scalar");
-      rt.run(kernel, params, [x, part.buffer, ...epilogue], groups, work);
-    } else {
-      const sums = rt.allocBytes(slices * rows * stride * 16);
-      rt.run(matmul(cut.tile, xAligned, "slices"), params, [x, part.buffer, sums], groups, work);
-      const sumGroups = foldGroups(Math.ceil(rows * stride / SUM_THREADS));
+    const sums = slices > 1 ? rt.allocBytes(slices * rows * stride * 16) : undefined;
+    const kernel = matmul(cut.tile, xAligned, sums ? "slices" : yAligned ? "vector" : "scalar");
+    const buffers = sums ? [x, part.buffer, sums] : [x, part.buffer, ...epilogue];
+    const { bm } = cut.tile;
+    const step = Math.max(1, Math.min(MAX_GROUPS, Math.floor(maxWork / (bm * cols * w.depth))));
+    for (let tile = 0; tile < rowTiles; tile += step) {
+      const tiles = Math.min(step, rowTiles - tile);
+      rt.run(
+        kernel,
+        [...params, tile * bm],
+        buffers,
+        [columnTiles * slices, tiles],
+        tiles * bm * cols * w.depth,
+      );
+    }
+    if (sums) {
+      const groups = foldGroups(Math.ceil(rows * stride / SUM_THREADS));
       rt.run(
         yAligned ? sumVectors : sumScalars,
-        params,
+        [...params, 0],
         [sums, ...epilogue],
-        sumGroups,
+        groups,
         slices * rows * cols,
       );
       rt.release(sums);
