@@ -1,7 +1,7 @@
 import type { Backend, Tensor } from "../backend/backend.ts";
 import { countWork, type WorkEntry, WorkLog } from "../backend/count.ts";
 import { type BackendOptions, createBackend, type DeviceName } from "../backend/mod.ts";
-import { AbortError } from "../errors.ts";
+import { AbortError, DeviceError } from "../errors.ts";
 import { clipTextForward } from "../models/clip_text.ts";
 import { guidanceEmbedding } from "../models/timestep_embedding.ts";
 import { unetForward } from "../models/unet.ts";
@@ -9,7 +9,7 @@ import { vaeDecode } from "../models/vae.ts";
 import { createNoiseSource } from "../samplers/random.ts";
 import { createSampler } from "../samplers/sampler.ts";
 import type { LayerTokens } from "../tome/plan.ts";
-import { CallCounter, type CallShape } from "./count.ts";
+import { CallCounter, type CallShape, LargestTensor } from "./count.ts";
 import { drawNoise, encodePicture, uploadMask } from "./latents.ts";
 import { loadModel, type Model } from "./model.ts";
 import type { ModelInfo, Picture, Request, Stats } from "./options.ts";
@@ -46,35 +46,84 @@ export interface EngineLike {
 /** Pictures are drawn in batches whose latents together have at most this many pixels, or one by one. */
 const BATCH_PIXELS = 4608;
 
+/** What a model on a device is. */
+interface Loaded {
+  backend: Backend;
+  model: Model;
+}
+
+type Reload = (device: DeviceName) => Promise<Loaded>;
+
 /** A model on a backend, in this thread. */
 export class Engine implements EngineLike {
-  readonly info: ModelInfo;
-  readonly #backend: Backend;
+  #info: ModelInfo;
+  #backend: Backend;
+  #model: Model;
   readonly #work: WorkLog;
-  readonly #model: Model;
   readonly #counter: CallCounter;
+  /** Loads the model anew; there if the device was left to us. */
+  readonly #reload: Reload | undefined;
   #colours: Promise<LatentColours> | undefined;
+  #largest: LargestTensor | undefined;
 
   static async load(folder: string, { device = "auto", ...options }: EngineOptions): Promise<Engine> {
-    const backend = await createBackend(device, options);
+    const work = new WorkLog();
+    const load = async (device: DeviceName): Promise<Loaded> => {
+      const backend = countWork(await createBackend(device, options), work);
+      try {
+        return { backend, model: await loadModel(backend, folder) };
+      } catch (error) {
+        await backend.dispose();
+        throw error;
+      }
+    };
     try {
-      const work = new WorkLog();
-      return new Engine(backend, work, await loadModel(countWork(backend, work), folder));
+      return new Engine(await load(device), work, device === "auto" ? load : undefined);
     } catch (error) {
-      await backend.dispose();
-      throw error;
+      if (!(device === "auto" && error instanceof DeviceError)) throw error;
+      return new Engine(await load("cpu"), work, undefined); // a model too large for the GPU
     }
   }
 
-  private constructor(backend: Backend, work: WorkLog, model: Model) {
-    this.#backend = countWork(backend, work);
+  private constructor({ backend, model }: Loaded, work: WorkLog, reload: Reload | undefined) {
+    this.#backend = backend;
     this.#work = work;
     this.#model = model;
     this.#counter = new CallCounter(model.unet.config);
-    this.info = { ...model.info, device: backend.description };
+    this.#info = { ...model.info, device: backend.description };
+    this.#reload = reload;
   }
 
+  /** `device` changes when a run moved on to another. */
+  get info(): ModelInfo {
+    return this.#info;
+  }
+
+  /**
+   * With device `auto`, a run whose GPU fails begins again with the same seed, on a fresh GPU and then on the
+   * CPU; its warnings say so.
+   */
   async *run(request: Request, signal?: AbortSignal): AsyncGenerator<EngineStep, EngineResult> {
+    const failures: string[] = [];
+    for (;;) {
+      try {
+        const result = yield* this.#draw(request, signal);
+        return { ...result, warnings: [...failures, ...result.warnings] };
+      } catch (error) {
+        if (!(error instanceof DeviceError && this.#reload && this.#backend.device === "gpu")) throw error;
+        await this.#backend.dispose();
+        const { backend, model } = await this.#reload(failures.length ? "cpu" : "auto");
+        this.#backend = backend;
+        this.#model = model;
+        this.#colours = undefined;
+        this.#info = { ...this.#info, device: backend.description };
+        failures.push(`${error.message}; drawn again on ${backend.description}`);
+      }
+    }
+  }
+
+  async *#draw(request: Request, signal?: AbortSignal): AsyncGenerator<EngineStep, EngineResult> {
+    await this.#assertFits(request);
     const b = this.#backend;
     const { vae, unet } = this.#model;
     const width = request.width / vae.factor, height = request.height / vae.factor; // latent pixels
@@ -222,6 +271,37 @@ export class Engine implements EngineLike {
 
   async dispose(): Promise<void> {
     await this.#backend.dispose();
+  }
+
+  /** Refuses, before any work, a picture whose largest tensor the device cannot hold. */
+  async #assertFits(request: Request): Promise<void> {
+    const { maxElements, maxElementsReason } = this.#backend;
+    if (maxElements === undefined) return;
+    const { factor, config } = this.#model.vae;
+    this.#largest ??= new LargestTensor(this.#model.unet.config, config);
+    const largest = this.#largest;
+    const guided = request.guidanceScale > 1 && this.#model.unet.config.time_cond_proj_dim === null;
+    const branches = guided ? 2 : 1;
+    const fits = async (width: number, height: number) => {
+      const images = Math.max(1, Math.min(request.n, Math.floor(BATCH_PIXELS / (width * height))));
+      return await largest.of({ width, height, images, branches, encode: !!request.image }) <= maxElements;
+    };
+    const width = request.width / factor, height = request.height / factor;
+    if (await fits(width, height)) return;
+    let low = 0, high = Math.max(width, height); // of the longer side, at this aspect
+    const sides = (long: number) =>
+      [width, height].map((side) => Math.max(1, Math.floor(side * long / Math.max(width, height))));
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      const [w, h] = sides(middle);
+      if (await fits(w, h)) low = middle;
+      else high = middle;
+    }
+    const [w, h] = sides(low);
+    throw new RangeError(
+      `Cannot draw ${request.width}×${request.height} on ${this.#info.device}: expected at most ` +
+        `${w * factor}×${h * factor} at this aspect, since a tensor is limited by ${maxElementsReason}`,
+    );
   }
 
   #encodeText(prompts: readonly string[], warnings: string[]): Tensor {

@@ -89,9 +89,12 @@ export class WebgpuBackend implements Backend {
     this.description = description;
   }
 
-  /** The most elements that one tensor can have. */
   get maxElements(): number {
     return this.host.maxBytes / this.host.width;
+  }
+
+  get maxElementsReason(): string {
+    return `${this.host.maxBytesName} = ${this.host.maxBytes} bytes`;
   }
 
   linearWeight(weights: readonly HostTensor[], biases?: readonly HostTensor[]): Weight {

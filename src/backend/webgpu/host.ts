@@ -50,6 +50,12 @@ export class GpuHost implements GpuRuntime {
     return Math.floor(Math.min(maxBufferSize, maxStorageBufferBindingSize) / 256) * 256;
   }
 
+  /** The limit that sets `maxBytes`. */
+  get maxBytesName(): string {
+    const { maxBufferSize, maxStorageBufferBindingSize } = this.limits;
+    return maxBufferSize < maxStorageBufferBindingSize ? "maxBufferSize" : "maxStorageBufferBindingSize";
+  }
+
   alloc(shape: readonly number[]): Hosted<GpuTensor> {
     const { buffer, storage } = this.#block(sizeOf(shape) * this.width, `a tensor [${shape.join(", ")}]`);
     return { buffer, offset: 0, shape, stride: shape[shape.length - 1], storage, view: false };
@@ -150,12 +156,8 @@ export class GpuHost implements GpuRuntime {
 
   #fits(bytes: number, what: string): void {
     if (bytes > this.maxBytes) {
-      const { maxBufferSize, maxStorageBufferBindingSize } = this.limits;
-      const name = maxBufferSize < maxStorageBufferBindingSize
-        ? "maxBufferSize"
-        : "maxStorageBufferBindingSize";
       throw new RangeError(
-        `Cannot put ${what} on the GPU: expected at most ${this.maxBytes} bytes (${name}), found ${bytes}`,
+        `Cannot put ${what} on the GPU: expected at most ${this.maxBytes} bytes (${this.maxBytesName}), found ${bytes}`,
       );
     }
   }
