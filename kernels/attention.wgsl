@@ -7,12 +7,13 @@
 // Bindings: 1 q, 2 k, 3 v, 4 out (another buffer). Workgroups: from `first` to `end`, of
 // B · heads · ceil(N / 32), queries fastest, so that neighbours share keys and values.
 //
-// Method. For each tile of keys: S = Q·Kᵀ, the head width in CHUNKS pieces of DC4 vectors; each thread has SQ × 4
-// scores in registers. Their running maximum m follows every tile: O and the sums l shrink by e^(m_old − m_new).
+// Method. For each tile of keys: S = Q·Kᵀ, the head width in CHUNKS pieces of DC4 vectors; each thread has SQ ≤ 4
+// queries' scores for 4 keys in registers. Their running maximum m follows every tile: O and the sums l shrink by e^(m_old − m_new).
 // P = e^(S − m) goes to the workgroup's memory; O += P·V, V in VCHUNKS pieces of DV4 vectors, each thread with
 // QW queries × CW vectors of each piece in registers. With one chunk, Q stays loaded. l is summed per thread and
 // combined at the end. Sizes are chosen in src/backend/webgpu/attention.ts so that 16 kB hold everything; they are
-// `const`, put before this text, because registers are arrays and WGSL sizes those by `const` only.
+// `const`, put before this text, because WGSL sizes a thread's arrays by `const` only; and loops over these arrays
+// are written out there (unroll.ts), so that they are registers.
 //
 // Layout in the workgroup's memory. Rows of Q and K are an odd number of vectors apart: eight threads that read
 // eight rows meet no bank twice. Key sx + 8e is element e of vector sx of P's row, and that vector lies at
@@ -49,10 +50,7 @@ const BQ = 32u; // queries per tile
 const BK = 32u; // keys per tile
 const SX = 8u; // threads along the keys of a tile, 4 keys each
 const SY = WG / SX; // threads along its queries
-const SQ = BQ / SY; // queries of a thread, at most 4
-const OY = WG / OX;
-const QW = BQ / OY;
-const CW = (DV4 + OX - 1u) / OX;
+const OY = WG / OX; // threads along the queries of O
 const STRIDE = DC4 | 1u;
 const V_AT = select(0u, BQ * STRIDE, CHUNKS == 1u); // V may overwrite Q where Q is loaded anew
 const LOW = -1e30;
@@ -113,7 +111,7 @@ fn main(
         let key1 = tile[(BQ + sx + 8u) * STRIDE + d];
         let key2 = tile[(BQ + sx + 16u) * STRIDE + d];
         let key3 = tile[(BQ + sx + 24u) * STRIDE + d];
-        for (var i = 0u; i < SQ; i++) {
+        for (var i = 0u; i < SQ; i++) { // unroll
           let query = tile[(sy + SY * i) * STRIDE + d];
           s[i] += vec4f(dot(query, key0), dot(query, key1), dot(query, key2), dot(query, key3));
         }
@@ -122,7 +120,7 @@ fn main(
 
     let key = k0 + sx + vec4u(0u, 8u, 16u, 24u);
     var highest = vec4f(LOW);
-    for (var i = 0u; i < SQ; i++) {
+    for (var i = 0u; i < SQ; i++) { // unroll
       let limit = select(p.keys, min(p.keys, q0 + sy + SY * i + 1u), p.causal == 1u);
       s[i] = select(vec4f(LOW), s[i], key < vec4u(limit));
       highest[i] = max(max(s[i].x, s[i].y), max(s[i].z, s[i].w));
@@ -135,7 +133,7 @@ fn main(
     m = highest;
     l *= less;
     workgroupBarrier();
-    for (var i = 0u; i < SQ; i++) {
+    for (var i = 0u; i < SQ; i++) { // unroll
       let row = sy + SY * i;
       let e = exp2(s[i] - m[i]);
       l[i] += (e.x + e.y) + (e.z + e.w);
@@ -143,7 +141,7 @@ fn main(
     }
     if (sx == 0u) { shrink[sy] = less; }
 
-    for (var chunk = 0u; chunk < VCHUNKS; chunk++) {
+    for (var chunk = 0u; chunk < VCHUNKS; chunk++) { // unroll
       if (chunk > 0u) { workgroupBarrier(); }
       for (var i = thread; i < BK * DV4; i += WG) {
         let row = i / DV4;
@@ -153,27 +151,28 @@ fn main(
         tile[V_AT + i] = value;
       }
       workgroupBarrier();
-      let base = chunk * CW * QW;
-      for (var i = 0u; i < QW; i++) {
+      for (var i = 0u; i < QW; i++) { // unroll
         let row = oy + OY * i;
         let factor = shrink[row % SY][row / SY];
-        for (var c = 0u; c < CW; c++) { o[base + c * QW + i] *= factor; }
+        for (var c = 0u; c < CW; c++) { // unroll
+          o[(chunk * CW + c) * QW + i] *= factor;
+        }
       }
       for (var j = 0u; j < SX; j++) {
         var weights: array<vec4f, QW>;
-        for (var i = 0u; i < QW; i++) {
+        for (var i = 0u; i < QW; i++) { // unroll
           let row = oy + OY * i;
           weights[i] = probs[row * SX + (j ^ (row & 7u))];
         }
-        for (var c = 0u; c < CW; c++) {
+        for (var c = 0u; c < CW; c++) { // unroll
           let at = V_AT + j * DV4 + min(ox + OX * c, DV4 - 1u);
           let value0 = tile[at];
           let value1 = tile[at + 8u * DV4];
           let value2 = tile[at + 16u * DV4];
           let value3 = tile[at + 24u * DV4];
-          for (var i = 0u; i < QW; i++) {
+          for (var i = 0u; i < QW; i++) { // unroll
             let w = weights[i];
-            o[base + c * QW + i] += w.x * value0 + w.y * value1 + w.z * value2 + w.w * value3;
+            o[(chunk * CW + c) * QW + i] += w.x * value0 + w.y * value1 + w.z * value2 + w.w * value3;
           }
         }
       }
@@ -183,14 +182,14 @@ fn main(
   workgroupBarrier();
   probs[thread] = l;
   workgroupBarrier();
-  for (var i = 0u; i < QW; i++) {
+  for (var i = 0u; i < QW; i++) { // unroll
     let row = oy + OY * i;
     var sum = 0.0;
     for (var j = 0u; j < SX; j++) { sum += probs[row % SY * SX + j][row / SY]; }
     if (q0 + row < p.queries) {
       let to = (image * p.queries + q0 + row) * p.heads * D4 + head;
-      for (var chunk = 0u; chunk < VCHUNKS; chunk++) {
-        for (var c = 0u; c < CW; c++) {
+      for (var chunk = 0u; chunk < VCHUNKS; chunk++) { // unroll
+        for (var c = 0u; c < CW; c++) { // unroll
           let col = ox + OX * c;
           if (col < DV4 && chunk * DV4 + col < D4) {
             out[to + chunk * DV4 + col] = F4(o[(chunk * CW + c) * QW + i] / sum);

@@ -41,12 +41,13 @@ async function agrees(
 
 test("attention of any head width stays within 16 kB of workgroup memory and whole tiles", () => {
   for (let depth = 4; depth <= 1024; depth += 4) {
-    const { D4, WG, DC4, CHUNKS, DV4, VCHUNKS, OX, TILE } = attentionSizes(depth);
+    const { D4, WG, DC4, CHUNKS, DV4, VCHUNKS, OX, SQ, QW, CW, TILE } = attentionSizes(depth);
     const label = `head width ${depth}`;
     assert.ok(16 * TILE + 4096 + 16 * (WG / 8) <= 16384, label);
     assert.ok(DC4 * CHUNKS >= D4 && DC4 * (CHUNKS - 1) < D4, label);
     assert.ok(DV4 * VCHUNKS >= D4 && DV4 * (VCHUNKS - 1) < D4, label);
-    assert.ok(WG <= 256 && WG % OX === 0 && 32 % (WG / OX) === 0 && 32 / (WG / 8) <= 4, label);
+    assert.ok(WG <= 256 && SQ <= 4 && SQ * (WG / 8) === 32, label);
+    assert.ok(WG % OX === 0 && QW * (WG / OX) === 32 && CW * OX >= DV4, label);
     assert.ok(TILE >= 64 * (DC4 | 1) && (CHUNKS === 1 ? DV4 === DC4 : 32 * DV4 <= TILE), label);
   }
 });
@@ -68,10 +69,10 @@ test("attention over many tokens is cut into dispatches short enough for a slow 
 });
 
 onEvery("more rows than a dispatch has workgroups in one dimension", async (b) => {
-  const shape = [70001, 8];
+  const shape = [65537, 8];
   await agrees(
     b,
-    { x: randomArray(70001 * 8, 1), shape },
+    { x: randomArray(65537 * 8, 1), shape },
     (b, x) => b.layerNorm(x, norm(b, 8), { eps: 1e-5 }),
   );
 });

@@ -7,9 +7,12 @@ import source from "../../../kernels/attention.wgsl" with { type: "text" };
 import type { AttentionOptions } from "../backend.ts";
 import { copyRows } from "./elementwise.ts";
 import { f32Bits, foldGroups, type GpuRuntime, type GpuTensor, type Kernel } from "./runtime.ts";
+import { unroll } from "./unroll.ts";
 
 /** Queries and keys of a tile. */
 const TILE = 32;
+/** Threads along the keys of a tile. */
+const KEY_THREADS = 8;
 /** Vectors of four in a row of Q's and K's tiles, so that these, P and the rest are within 16 kB. */
 const MAX_CHUNK = 10;
 /** Multiply-adds of one dispatch: 0.2 s where a device does 0.1 TFLOP/s, so that none is reset. */
@@ -42,7 +45,8 @@ export function attentionSizes(depth: number): Record<string, number> {
     const price = 16 * columns * queries + 4 * (queries + 4 * columns);
     if (price < least) least = price, OX = across;
   }
-  return { D4, WG, DC4, CHUNKS, DV4, VCHUNKS, OX, TILE: rows };
+  const SQ = TILE * KEY_THREADS / WG, QW = TILE * OX / WG, CW = Math.ceil(DV4 / OX);
+  return { D4, WG, DC4, CHUNKS, DV4, VCHUNKS, OX, SQ, QW, CW, TILE: rows };
 }
 
 const kernels = new Map<number, Kernel>();
@@ -50,10 +54,9 @@ const kernels = new Map<number, Kernel>();
 function kernelFor(depth: number): Kernel {
   let kernel = kernels.get(depth);
   if (!kernel) {
-    const sizes = Object.entries(attentionSizes(depth)).map(([name, value]) =>
-      `const ${name} = ${value}u;\n`
-    );
-    kernel = { name: `attention_d${depth}`, source: sizes.join("") + source };
+    const sizes = attentionSizes(depth);
+    const constants = Object.entries(sizes).map(([name, value]) => `const ${name} = ${value}u;\n`);
+    kernel = { name: `attention_d${depth}`, source: constants.join("") + unroll(source, sizes) };
     kernels.set(depth, kernel);
   }
   return kernel;

@@ -8,7 +8,7 @@ import groupNormAffineSource from "../../../kernels/group_norm_affine.wgsl" with
 import groupNormStatsSource from "../../../kernels/group_norm_stats.wgsl" with { type: "text" };
 import layerNormSource from "../../../kernels/layer_norm.wgsl" with { type: "text" };
 import { groupsOf } from "./elementwise.ts";
-import { laneKernels, type Lanes, rowLayout } from "./lanes.ts";
+import { laneKernels, rowLayout } from "./lanes.ts";
 import { f32Bits, foldGroups, type GpuRuntime, type GpuTensor, type Kernel, matrix } from "./runtime.ts";
 
 /** Scale and shift of a normalisation, `[C]` each: f32 on every device, since they are few. */
@@ -29,6 +29,26 @@ const AFFINE = laneKernels("affine", affineSource, { act: true });
 const STATS = laneKernels("group_norm_stats", groupNormStatsSource);
 const GROUP_NORM_AFFINE: Kernel = { name: "group_norm_affine", source: groupNormAffineSource };
 
+const sizedKernels = new Map<string, Kernel>();
+
+/** A kernel with these constants, one object for each choice of them. */
+function sized(kernel: Kernel, constants: Record<string, number>): Kernel {
+  const key = [kernel.name, ...Object.values(constants)].join(" ");
+  let found = sizedKernels.get(key);
+  if (!found) {
+    found = { ...kernel, constants };
+    sizedKernels.set(key, found);
+  }
+  return found;
+}
+
+/** The least power of two that is at least `count`, or `most`. */
+function powerOfTwo(count: number, most: number): number {
+  let power = 1;
+  while (power < count && power < most) power *= 2;
+  return power;
+}
+
 export function layerNorm(
   rt: GpuRuntime,
   x: GpuTensor,
@@ -38,7 +58,12 @@ export function layerNorm(
   const y = rt.alloc(x.shape);
   const { rows } = matrix(x);
   const { lanes, cols, at } = rowLayout([x]);
-  rt.run(LAYER_NORM[lanes], [rows, cols, ...at(x), f32Bits(eps)], [x, gamma, beta, y], foldGroups(rows));
+  rt.run(
+    sized(LAYER_NORM[lanes], { WG: powerOfTwo(cols, 64) }),
+    [rows, cols, ...at(x), f32Bits(eps)],
+    [x, gamma, beta, y],
+    foldGroups(rows),
+  );
   return y;
 }
 
@@ -48,18 +73,6 @@ const MAX_COLUMNS = 16;
 const MIN_BLOCK_ROWS = 128;
 /** Per image; enough to fill a large device. */
 const MAX_BLOCKS = 256;
-
-const statsKernels = new Map<string, Kernel>();
-
-function statsKernel(lanes: Lanes, columns: number): Kernel {
-  const key = `${lanes} ${columns}`;
-  let kernel = statsKernels.get(key);
-  if (!kernel) {
-    kernel = { ...STATS[lanes], constants: { TX: columns, TY: 256 / columns } };
-    statsKernels.set(key, kernel);
-  }
-  return kernel;
-}
 
 /** Scales and shifts of f16 whose rows go on with what rounding lost. */
 const refined = new WeakSet<GpuTensor>();
@@ -84,15 +97,14 @@ export function groupNormAffine(
   const rows = all / batch;
   const scaleShift = allocScaleShift(rt, batch, channels);
   const { lanes, cols, at } = rowLayout([x]);
-  let columns = 1;
-  while (columns < Math.min(cols, MAX_COLUMNS)) columns *= 2;
+  const columns = powerOfTwo(cols, MAX_COLUMNS);
   const blockRows = Math.max(MIN_BLOCK_ROWS, Math.ceil(rows / MAX_BLOCKS));
   const blocks = Math.ceil(rows / blockRows);
   const chunks = Math.ceil(cols / columns);
   const partial = rt.allocBytes(8 * batch * blocks * channels);
   const tasks = batch * blocks * chunks;
   rt.run(
-    statsKernel(lanes, columns),
+    sized(STATS[lanes], { TX: columns, TY: 256 / columns }),
     [tasks, chunks, blocks, rows, blockRows, cols, ...at(x)],
     [x, partial],
     foldGroups(tasks),
