@@ -24,13 +24,23 @@ export function disguise(from: GPU, limits: Record<string, number> = {}): Disgui
       const adapter = await from.requestAdapter(options);
       if (!adapter) return null;
       const all: Record<string, number> = {};
-      for (const name in adapter.limits) all[name] = (adapter.limits as unknown as Record<string, number>)[name];
+      for (const name in adapter.limits) {
+        all[name] = (adapter.limits as unknown as Record<string, number>)[name];
+      }
       return {
-        info: { vendor: "test", architecture: "", device: "", description: "a test's GPU", isFallbackAdapter: false },
+        info: {
+          vendor: "test",
+          architecture: "",
+          device: "",
+          description: "a test's GPU",
+          isFallbackAdapter: false,
+        },
         features: adapter.features,
-        limits: { ...all, ...limits },
+        limits: adapter.limits,
         async requestDevice(descriptor?: GPUDeviceDescriptor) {
           const device = await adapter.requestDevice(descriptor);
+          // Runtimes give at least the default limits: less must be pretended.
+          Object.defineProperty(device, "limits", { value: { ...all, ...limits } });
           devices.push(device);
           return device;
         },
