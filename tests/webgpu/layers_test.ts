@@ -78,10 +78,10 @@ onEvery("more rows than a dispatch has workgroups in one dimension", async (b) =
 });
 
 onEvery("group norm over many blocks of rows, with a mean above the deviation", async (b) => {
-  const x = randomArray(40001 * 8, 3).map((v) => 5 + v);
+  const x = randomArray(3001 * 8, 3).map((v) => 5 + v);
   await agrees(
     b,
-    { x, shape: [1, 40001, 8] },
+    { x, shape: [1, 3001, 8] },
     (b, x) => b.groupNorm(x, norm(b, 8), { groups: 2, eps: 1e-6, silu: true }),
   );
 });
