@@ -31,17 +31,49 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> node_max: array<f32>;
 @group(0) @binding(6) var<storage, read_write> node_idx: array<u32>;
 
-// Register tiles take no override: these are constants.
+// Register tiles take no override: these are constants, and the eight rows of a thread are written out, since not
+// every compiler keeps an array in registers.
 const TILE = 64u; // sources, and destinations
 const DEPTH = 16u; // channels at a time
 const ACROSS = 16u; // threads along destinations, 4 each
-const DOWN = 8u; // threads along sources, ROWS each
-const ROWS = 8u;
+const DOWN = 8u; // threads along sources, 8 each
 const THREADS = ACROSS * DOWN;
 const LOWEST = -3.4028234e38;
 
 var<workgroup> a: array<vec4<f32>, TILE * DEPTH / 4u>; // [source][channel]
 var<workgroup> b: array<vec4<f32>, DEPTH * TILE / 4u>; // [channel][destination]
+
+struct Best {
+  score: f32,
+  at: u32,
+}
+
+/// The best so far against destinations d..d+3. No branches: SwiftShader compiles 8 × 4 of them for over a minute.
+fn better(best: Best, score: vec4<f32>, d: u32) -> Best {
+  let ok = ((vec4(d) + vec4(0u, 1u, 2u, 3u)) < vec4(p.destinations)) & (score > vec4(LOWEST));
+  let masked = select(vec4(LOWEST), score, ok);
+  let top = max(max(masked.x, masked.y), max(masked.z, masked.w));
+  let at = select(select(select(3u, 2u, masked.z == top), 1u, masked.y == top), 0u, masked.x == top);
+  let wins = top > best.score;
+  return Best(select(best.score, top, wins), select(best.at, d + at, wins));
+}
+
+/// Four channels of a source, and of four destinations, onto their scores.
+fn madd(score: vec4<f32>, v: vec4<f32>, b0: vec4<f32>, b1: vec4<f32>, b2: vec4<f32>, b3: vec4<f32>) -> vec4<f32> {
+  return score + v.x * b0 + v.y * b1 + v.z * b2 + v.w * b3;
+}
+
+/// Channels c..c+3 of the row that starts at `start`.
+fn load_source(start: u32, c: u32) -> vec4<f32> {
+  if (c >= p.channels) { return vec4(0.0); }
+  return four(start + c, p.channels - c);
+}
+
+/// One channel of four destinations of the panel at `base`.
+fn load_panel(base: u32, channel: u32, tx: u32) -> vec4<f32> {
+  if (channel >= p.channels) { return vec4(0.0); }
+  return panels[base + channel * ACROSS + tx];
+}
 
 @compute @workgroup_size(128)
 fn main(
@@ -56,66 +88,73 @@ fn main(
 
   // What this thread brings of the sources: four channels of one, and the same four of the one 32 further on.
   let quarter = thread % 4u;
-  var starts: array<u32, 2>;
-  for (var i = 0u; i < 2u; i++) {
-    let s = min(first + thread / 4u + 32u * i, p.sources - 1u);
-    starts[i] = p.offset + (image * p.tokens + sources[image * p.sources + s]) * p.stride;
-  }
+  let low = sources[image * p.sources + min(first + thread / 4u, p.sources - 1u)];
+  let high = sources[image * p.sources + min(first + thread / 4u + 32u, p.sources - 1u)];
+  let low_start = p.offset + (image * p.tokens + low) * p.stride;
+  let high_start = p.offset + (image * p.tokens + high) * p.stride;
 
-  var best: array<f32, ROWS>;
-  var at: array<u32, ROWS>;
-  for (var i = 0u; i < ROWS; i++) { best[i] = LOWEST; }
+  var best0 = Best(LOWEST, 0u);
+  var best1 = best0;
+  var best2 = best0;
+  var best3 = best0;
+  var best4 = best0;
+  var best5 = best0;
+  var best6 = best0;
+  var best7 = best0;
 
   let count = (p.destinations + TILE - 1u) / TILE;
   let last = min(count, (group.y + 1u) * p.run);
   for (var panel = group.y * p.run; panel < last; panel++) {
     let base = (image * count + panel) * p.channels * ACROSS;
-    var score: array<vec4<f32>, ROWS>;
-    for (var i = 0u; i < ROWS; i++) { score[i] = vec4(0.0); }
+    var s0 = vec4(0.0);
+    var s1 = s0;
+    var s2 = s0;
+    var s3 = s0;
+    var s4 = s0;
+    var s5 = s0;
+    var s6 = s0;
+    var s7 = s0;
     for (var k = 0u; k < p.channels; k += DEPTH) {
       workgroupBarrier();
       let c = k + 4u * quarter;
-      for (var i = 0u; i < 2u; i++) {
-        var v = vec4(0.0);
-        if (c < p.channels) { v = four(starts[i] + c, p.channels - c); }
-        a[thread + THREADS * i] = v;
-        var w = vec4(0.0);
-        let row = k + thread / ACROSS + DOWN * i;
-        if (row < p.channels) { w = panels[base + row * ACROSS + tx]; }
-        b[thread + THREADS * i] = w;
-      }
+      a[thread] = load_source(low_start, c);
+      a[thread + THREADS] = load_source(high_start, c);
+      b[thread] = load_panel(base, k + ty, tx);
+      b[thread + THREADS] = load_panel(base, k + ty + DOWN, tx);
       workgroupBarrier();
       for (var q = 0u; q < DEPTH / 4u; q++) {
-        let b0 = b[(4u * q) * ACROSS + tx];
+        let b0 = b[4u * q * ACROSS + tx];
         let b1 = b[(4u * q + 1u) * ACROSS + tx];
         let b2 = b[(4u * q + 2u) * ACROSS + tx];
         let b3 = b[(4u * q + 3u) * ACROSS + tx];
-        for (var i = 0u; i < ROWS; i++) {
-          let v = a[(ty + DOWN * i) * (DEPTH / 4u) + q];
-          score[i] += v.x * b0;
-          score[i] += v.y * b1;
-          score[i] += v.z * b2;
-          score[i] += v.w * b3;
-        }
+        let at = ty * (DEPTH / 4u) + q; // rows of a thread lie DOWN apart
+        s0 = madd(s0, a[at], b0, b1, b2, b3);
+        s1 = madd(s1, a[at + 32u], b0, b1, b2, b3);
+        s2 = madd(s2, a[at + 64u], b0, b1, b2, b3);
+        s3 = madd(s3, a[at + 96u], b0, b1, b2, b3);
+        s4 = madd(s4, a[at + 128u], b0, b1, b2, b3);
+        s5 = madd(s5, a[at + 160u], b0, b1, b2, b3);
+        s6 = madd(s6, a[at + 192u], b0, b1, b2, b3);
+        s7 = madd(s7, a[at + 224u], b0, b1, b2, b3);
       }
     }
-    for (var i = 0u; i < ROWS; i++) {
-      for (var j = 0u; j < 4u; j++) {
-        let d = panel * TILE + 4u * tx + j;
-        if (d < p.destinations && score[i][j] > best[i]) {
-          best[i] = score[i][j];
-          at[i] = d;
-        }
-      }
-    }
+    let d = panel * TILE + 4u * tx;
+    best0 = better(best0, s0, d);
+    best1 = better(best1, s1, d);
+    best2 = better(best2, s2, d);
+    best3 = better(best3, s3, d);
+    best4 = better(best4, s4, d);
+    best5 = better(best5, s5, d);
+    best6 = better(best6, s6, d);
+    best7 = better(best7, s7, d);
   }
 
   // The 16 threads of a row put theirs side by side: [ty][tx][two fours of rows].
   workgroupBarrier();
-  a[2u * thread] = vec4(best[0], best[1], best[2], best[3]);
-  a[2u * thread + 1u] = vec4(best[4], best[5], best[6], best[7]);
-  b[2u * thread] = vec4(f32(at[0]), f32(at[1]), f32(at[2]), f32(at[3]));
-  b[2u * thread + 1u] = vec4(f32(at[4]), f32(at[5]), f32(at[6]), f32(at[7]));
+  a[2u * thread] = vec4(best0.score, best1.score, best2.score, best3.score);
+  a[2u * thread + 1u] = vec4(best4.score, best5.score, best6.score, best7.score);
+  b[2u * thread] = vec4(f32(best0.at), f32(best1.at), f32(best2.at), f32(best3.at));
+  b[2u * thread + 1u] = vec4(f32(best4.at), f32(best5.at), f32(best6.at), f32(best7.at));
   workgroupBarrier();
   let s = first + thread;
   if (thread < TILE && s < p.sources) {
