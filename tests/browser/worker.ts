@@ -6,8 +6,8 @@ import { FAMILIES } from "../ops/cases.ts";
 import { checkCase, LAYOUTS } from "../ops/op_case.ts";
 
 export type Task =
-  /** Every `every`-th case of a family, in a layout that changes from case to case. */
-  | { kind: "ops"; device: DeviceName; family: string; every: number }
+  /** Every `every`-th case of each family, in a layout that changes from case to case. */
+  | { kind: "ops"; device: DeviceName; every: number }
   | { kind: "picture"; load: LoadOptions; options: GenerateOptions };
 
 export type Answer =
@@ -31,14 +31,15 @@ async function perform(task: Task): Promise<Answer> {
       const backend = await createBackend(task.device);
       const failures: string[] = [];
       let checked = 0;
-      for (const [i, c] of FAMILIES[task.family].entries()) {
-        if (i % task.every) continue;
-        try {
-          await checkCase(backend, c, LAYOUTS[checked % LAYOUTS.length]);
-        } catch (error) {
-          failures.push(error instanceof Error ? error.message : `${error}`);
+      for (const cases of Object.values(FAMILIES)) {
+        for (const [i, c] of cases.entries()) {
+          if (i % task.every) continue;
+          try {
+            await checkCase(backend, c, LAYOUTS[checked++ % LAYOUTS.length]);
+          } catch (error) {
+            failures.push(error instanceof Error ? error.message : `${error}`);
+          }
         }
-        checked++;
       }
       const device = backend.description;
       await backend.dispose();
