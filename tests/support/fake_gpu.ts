@@ -16,8 +16,11 @@ export interface Disguised {
   devices: GPUDevice[];
 }
 
-/** The adapter of this machine under the name of a real GPU, so that `auto` takes it, less some of its limits. */
-export function disguise(from: GPU, limits: Record<string, number> = {}): Disguised {
+/** The adapter of this machine under the name of a real GPU, so that `auto` takes it, less some of its limits and features. */
+export function disguise(
+  from: GPU,
+  { limits = {}, f16 = true }: { limits?: Record<string, number>; f16?: boolean } = {},
+): Disguised {
   const devices: GPUDevice[] = [];
   const gpu = {
     async requestAdapter(options?: GPURequestAdapterOptions) {
@@ -35,7 +38,7 @@ export function disguise(from: GPU, limits: Record<string, number> = {}): Disgui
           description: "a test's GPU",
           isFallbackAdapter: false,
         },
-        features: adapter.features,
+        features: f16 ? adapter.features : new Set<string>(),
         limits: adapter.limits,
         async requestDevice(descriptor?: GPUDeviceDescriptor) {
           const device = await adapter.requestDevice(descriptor);

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createWebgpuBackend } from "../../src/backend/webgpu/backend.ts";
 import { loadModel } from "../../src/pipeline/model.ts";
+import { placeGpu } from "../../src/backend/webgpu/adapter.ts";
 import { Engine } from "../../src/pipeline/engine.ts";
 import type { GenerateOptions } from "../../src/pipeline/options.ts";
 import { resolveRequest } from "../../src/pipeline/request.ts";
@@ -73,7 +74,7 @@ if (hasGpu) {
   }
 
   test("with auto, a run that loses its GPU begins again with the same seed, on a fresh one and then on the CPU", async () => {
-    const { gpu, devices } = disguise(navigator.gpu);
+    const { gpu, devices } = disguise(await placeGpu() as GPU);
     await withGpu(gpu, async () => {
       const engine = await Engine.load(path("models/emoji"), { device: "auto", threads: 1 });
       try {
@@ -101,7 +102,7 @@ if (hasGpu) {
 
   test("a picture too large for the device is refused with the limit and the largest size that fits", async () => {
     const limits = { maxStorageBufferBindingSize: 2 ** 22, maxBufferSize: 2 ** 24 };
-    const { gpu } = disguise(navigator.gpu, limits);
+    const { gpu } = disguise(await placeGpu() as GPU, { limits });
     await withGpu(gpu, async () => {
       const engine = await Engine.load(path("models/emoji"), { device: "gpu" });
       try {

@@ -45,17 +45,17 @@ const BROKEN: Record<string, [from: string, to: string]> = {
   "merge": ["m = begin + 1u", "m = begin + 2u"],
 };
 
+async function using(body: (b: WebgpuBackend) => Promise<void>): Promise<void> {
+  const b = await createWebgpuBackend({ f16: false });
+  try {
+    await body(b);
+  } finally {
+    await b.dispose();
+  }
+}
+
 if (hasGpu) {
   const { software } = await findAdapter();
-
-  async function using(body: (b: WebgpuBackend) => Promise<void>, options = {}): Promise<void> {
-    const b = await createWebgpuBackend({ f16: false, ...options });
-    try {
-      await body(b);
-    } finally {
-      await b.dispose();
-    }
-  }
 
   if (software) {
     test("auto passes software adapters by, and says so", async () => {
