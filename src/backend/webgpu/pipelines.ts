@@ -79,7 +79,8 @@ export class Pipelines {
           }
           const place = await messagesOf(module, lines);
           const said = shaderError?.message ?? messageOf((result as { error: unknown }).error);
-          compiled.error = refuse(place || `${said} (less the ${lines} lines put before the file)`);
+          const inFile = said.replace(/:(\d+):(\d+)/g, (_, line, column) => `:${line - lines}:${column}`);
+          compiled.error = refuse(place || inFile);
           return;
         }
         compiled.pipeline = result.pipeline;
