@@ -10,6 +10,7 @@ const benchmarks: Record<string, () => Promise<{ run(report: Report): Promise<vo
   tome: () => import("./tome.ts"),
   step: () => import("./step.ts"),
   pause: () => import("./pause.ts"),
+  gpu: () => import("./gpu.ts"),
 };
 
 const json = process.argv.includes("--json");

@@ -21,7 +21,7 @@ import { median, peakLoop, rate, type Report } from "./measure.ts";
 const option = (name: string) => process.argv.find((a) => a.startsWith(`--${name}=`))?.slice(name.length + 3);
 
 /** Stable Diffusion 1.5's `unet/config.json`; the fields left out are at diffusers' defaults, which are these. */
-const SD15 = parseUnetConfig({ cross_attention_dim: 768, attention_head_dim: 8, sample_size: 64 });
+export const SD15 = parseUnetConfig({ cross_attention_dim: 768, attention_head_dim: 8, sample_size: 64 });
 
 export async function run(report: Report): Promise<void> {
   const ratios = (option("ratios") ?? "0,0.3,0.5,0.6").split(",").map(Number);

@@ -127,6 +127,10 @@ export interface Backend {
   readonly device: "reference" | "cpu" | "gpu" | "shapes";
   /** One line for people: kernels, threads, adapter. */
   readonly description: string;
+  /** The most elements that one tensor can have, where the device has such a limit … */
+  readonly maxElements?: number;
+  /** … and what sets it. */
+  readonly maxElementsReason?: string;
 
   // Weights: repacked once, kept until `dispose`.
   /** `[out, in]` matrices with the same `in`, stacked along `out`; biases likewise, or none. */

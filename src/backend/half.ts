@@ -21,3 +21,24 @@ export function halfToFloatBits(h: number): number {
   const shift = Math.clz32(fraction) - 21; // a subnormal half is a normal float
   return (sign | (113 - shift) << 23 | (fraction << shift & 1023) << 13) >>> 0;
 }
+
+const pun = new Float32Array(1), punBits = new Uint32Array(pun.buffer);
+
+/** The IEEE half nearest to the f32 of these bits, ties to even; infinite from 65520 on. */
+export function floatToHalfBits(bits: number): number {
+  const sign = bits >>> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return sign | 0x7e00;
+  if (magnitude >= 0x477ff000) return sign | 0x7c00;
+  if (magnitude >= 0x38800000) return sign | magnitude - 0x38000000 + 0xfff + (magnitude >>> 13 & 1) >>> 13;
+  punBits[0] = magnitude; // below the normal halves: the last bit of 0.5 + x is worth as much as theirs
+  pun[0] += 0.5;
+  return sign | punBits[0] - 0x3f000000;
+}
+
+/** Halves nearest to f32 values. */
+export function narrow(values: Float32Array): Uint16Array<ArrayBuffer> {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const halves = new Uint16Array(values.length);
+  for (let i = 0; i < bits.length; i++) halves[i] = floatToHalfBits(bits[i]);
+  return halves;
+}

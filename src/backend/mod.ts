@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { DeviceError } from "../errors.ts";
 import type { Backend } from "./backend.ts";
+import { bunMayHaveGpu } from "./webgpu/bun.ts";
 import type { WasmOptions } from "./wasm/backend.ts";
 
 export type DeviceName = "auto" | "cpu" | "gpu" | "reference";
@@ -13,7 +13,8 @@ export type DeviceName = "auto" | "cpu" | "gpu" | "reference";
 export type BackendOptions = Pick<WasmOptions, "threads" | "kernels" | "module" | "residentBytes">;
 
 /**
- * Starts a device. `auto` is the best one that works here.
+ * Starts a device. `auto` is a GPU that is real (a software adapter is slower than the CPU's kernels) and gave
+ * known results, else the CPU, whose description then says why.
  *
  * @throws {DeviceError} if the device is not there.
  */
@@ -22,13 +23,28 @@ export async function createBackend(
   options: BackendOptions = {},
 ): Promise<Backend> {
   switch (device) {
-    case "auto":
+    case "auto": {
+      let reason = "no sign of a GPU";
+      if (!("Bun" in globalThis) || bunMayHaveGpu()) {
+        try {
+          const { createWebgpuBackend } = await import("./webgpu/backend.ts");
+          return await createWebgpuBackend({ realOnly: true });
+        } catch (error) {
+          // Whatever it was, the CPU will do.
+          reason = error instanceof Error ? error.message : String(error);
+        }
+      }
+      const { createWasmBackend } = await import("./wasm/backend.ts");
+      return await createWasmBackend({ ...options, note: reason });
+    }
     case "cpu": {
       const { createWasmBackend } = await import("./wasm/backend.ts");
       return await createWasmBackend(options);
     }
-    case "gpu":
-      throw new DeviceError(`Cannot start device "gpu": this build has no GPU backend yet`);
+    case "gpu": {
+      const { createWebgpuBackend } = await import("./webgpu/backend.ts");
+      return await createWebgpuBackend();
+    }
     case "reference": {
       const { createReferenceBackend } = await import("./reference/backend.ts");
       return createReferenceBackend();

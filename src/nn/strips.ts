@@ -3,7 +3,7 @@ import type { Backend, NormWeight, Tensor, Weight } from "../backend/backend.ts"
 /**
  * Layers on one large image, computed in strips of rows: nothing but a layer's input and output is ever held
  * whole. A strip sees its neighbours' rows, and normalisation takes its statistics from the whole image, so
- * the result is, bit for bit, that of one piece.
+ * the result is, bit for bit, that of one piece (on a GPU but for rounding: it cuts sums as a shape suggests).
  *
  * Feature maps here are `[1, H, W, C]`.
  */

@@ -1,8 +1,9 @@
 import type { Backend, HostTensor } from "../backend/backend.ts";
 import { countWork, WorkLog } from "../backend/count.ts";
 import { createShapesBackend } from "../backend/shapes/backend.ts";
-import type { UnetConfig } from "../checkpoint/configs.ts";
+import type { UnetConfig, VaeConfig } from "../checkpoint/configs.ts";
 import { loadUnet, type Unet, unetForward } from "../models/unet.ts";
+import { loadVae, type Vae, vaeDecode, vaeEncode } from "../models/vae.ts";
 import type { WeightSource } from "../nn/weights.ts";
 import type { TokenMergingOptions } from "../tome/options.ts";
 
@@ -56,4 +57,61 @@ export class CallCounter {
     });
     return this.#log;
   }
+}
+
+/** The largest tensor of a picture's network call, decoding and encoding, by going through them without numbers. */
+export class LargestTensor {
+  readonly #backend = createShapesBackend();
+  readonly #unet: Promise<Unet>;
+  readonly #vae: Promise<Vae>;
+
+  constructor(readonly unet: UnetConfig, readonly vae: VaeConfig) {
+    this.#unet = loadUnet(this.#backend, SHAPES, unet);
+    this.#vae = loadVae(this.#backend, SHAPES, vae);
+  }
+
+  /** Elements. Width and height are latent pixels. */
+  async of(
+    { width, height, images, branches, encode }: Omit<CallShape, "contextTokens" | "tokenMerging"> & {
+      encode: boolean;
+    },
+  ): Promise<number> {
+    const b = this.#backend;
+    const unet = await this.#unet, vae = await this.#vae;
+    b.largest = 0;
+    b.scope(() => {
+      const x = b.empty([images * branches, height, width, this.unet.in_channels]);
+      const context = b.empty([images * branches, 1, this.unet.cross_attention_dim]);
+      const cond = this.unet.time_cond_proj_dim;
+      const timestepCond = cond === null ? undefined : new Float32Array(cond);
+      unetForward(b, unet, x, { timestep: 0, timestepCond, context });
+      vaeDecode(b, vae, b.empty([1, height, width, this.vae.latent_channels]));
+      if (encode) vaeEncode(b, vae, b.empty([1, height * vae.factor, width * vae.factor, 3]));
+    });
+    return b.largest;
+  }
+}
+
+/** The largest size of the same aspect, in latent pixels, whose tensors all fit. */
+export async function largestFitting(
+  largest: LargestTensor,
+  { width, height, maxElements, call }: {
+    width: number;
+    height: number;
+    maxElements: number;
+    call: (width: number, height: number) => Parameters<LargestTensor["of"]>[0];
+  },
+): Promise<{ width: number; height: number }> {
+  const long = Math.max(width, height);
+  const scaled = (side: number, to: number) => Math.max(1, Math.floor(side * to / long));
+  const fits = async (to: number) =>
+    await largest.of(call(scaled(width, to), scaled(height, to))) <= maxElements;
+  let low = 1, high = long + 1; // of the longer side
+  if (await fits(long)) low = long;
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (await fits(middle)) low = middle;
+    else high = middle;
+  }
+  return { width: scaled(width, low), height: scaled(height, low) };
 }

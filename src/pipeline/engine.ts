@@ -1,7 +1,8 @@
 import type { Backend, Tensor } from "../backend/backend.ts";
 import { countWork, type WorkEntry, WorkLog } from "../backend/count.ts";
 import { type BackendOptions, createBackend, type DeviceName } from "../backend/mod.ts";
-import { AbortError } from "../errors.ts";
+import type { UnetConfig } from "../checkpoint/configs.ts";
+import { AbortError, DeviceError } from "../errors.ts";
 import { clipTextForward } from "../models/clip_text.ts";
 import { guidanceEmbedding } from "../models/timestep_embedding.ts";
 import { vaeDecode } from "../models/vae.ts";
@@ -9,7 +10,7 @@ import { createNoiseSource } from "../samplers/random.ts";
 import { createSampler } from "../samplers/sampler.ts";
 import type { LayerTokens } from "../tome/plan.ts";
 import { Batch } from "./batch.ts";
-import { CallCounter } from "./count.ts";
+import { CallCounter, largestFitting, LargestTensor } from "./count.ts";
 import { Held } from "./held.ts";
 import { loadModel, type Model } from "./model.ts";
 import type { ModelInfo, Picture, Request, Stats } from "./options.ts";
@@ -46,35 +47,84 @@ export interface EngineLike {
 /** Pictures are drawn in batches whose latents together have at most this many pixels, or one by one. */
 const BATCH_PIXELS = 4608;
 
+/** What a model on a device is. */
+interface Loaded {
+  backend: Backend;
+  model: Model;
+}
+
+type Reload = (device: DeviceName) => Promise<Loaded>;
+
 /** A model on a backend, in this thread. */
 export class Engine implements EngineLike {
-  readonly info: ModelInfo;
-  readonly #backend: Backend;
+  #info: ModelInfo;
+  #backend: Backend;
+  #model: Model;
   readonly #work: WorkLog;
-  readonly #model: Model;
   readonly #counter: CallCounter;
+  /** Loads the model anew; there if the device was left to us. */
+  readonly #reload: Reload | undefined;
   #colours: LatentColours | undefined;
+  #largest: LargestTensor | undefined;
 
   static async load(folder: string, { device = "auto", ...options }: EngineOptions): Promise<Engine> {
-    const backend = await createBackend(device, options);
+    const work = new WorkLog();
+    const load = async (device: DeviceName): Promise<Loaded> => {
+      const backend = countWork(await createBackend(device, options), work);
+      try {
+        return { backend, model: await loadModel(backend, folder) };
+      } catch (error) {
+        await backend.dispose();
+        throw error;
+      }
+    };
     try {
-      const work = new WorkLog();
-      return new Engine(backend, work, await loadModel(countWork(backend, work), folder));
+      return new Engine(await load(device), work, device === "auto" ? load : undefined);
     } catch (error) {
-      await backend.dispose();
-      throw error;
+      if (!(device === "auto" && error instanceof DeviceError)) throw error;
+      return new Engine(await load("cpu"), work, undefined); // a model too large for the GPU
     }
   }
 
-  private constructor(backend: Backend, work: WorkLog, model: Model) {
-    this.#backend = countWork(backend, work);
+  private constructor({ backend, model }: Loaded, work: WorkLog, reload: Reload | undefined) {
+    this.#backend = backend;
     this.#work = work;
     this.#model = model;
     this.#counter = new CallCounter(model.unet.config);
-    this.info = { ...model.info, device: backend.description };
+    this.#info = { ...model.info, device: backend.description };
+    this.#reload = reload;
   }
 
+  /** `device` changes when a run moved on to another. */
+  get info(): ModelInfo {
+    return this.#info;
+  }
+
+  /**
+   * With device `auto`, a run whose GPU fails begins again with the same seed, on a fresh GPU and then on the
+   * CPU; its warnings say so.
+   */
   async *run(request: Request, signal?: AbortSignal): AsyncGenerator<EngineStep, EngineResult> {
+    const failures: string[] = [];
+    for (;;) {
+      try {
+        const result = yield* this.#draw(request, signal);
+        return { ...result, warnings: [...failures, ...result.warnings] };
+      } catch (error) {
+        if (!(error instanceof DeviceError && this.#reload && this.#backend.device === "gpu")) throw error;
+        await this.#backend.dispose();
+        const { backend, model } = await this.#reload(failures.length ? "cpu" : "auto");
+        this.#backend = backend;
+        this.#model = model;
+        this.#colours = undefined;
+        this.#info = { ...this.#info, device: backend.description };
+        failures.push(`${error.message}; drawn again on ${backend.description}`);
+      }
+    }
+  }
+
+  async *#draw(request: Request, signal?: AbortSignal): AsyncGenerator<EngineStep, EngineResult> {
+    await this.#assertFits(request);
     const b = this.#backend;
     const { vae, scheduler } = this.#model;
     const width = request.width / vae.factor, height = request.height / vae.factor; // latent pixels
@@ -95,7 +145,7 @@ export class Engine implements EngineLike {
         steps: request.steps,
         strength: request.image ? request.strength : 1,
       });
-      const most = Math.max(1, Math.min(request.n, Math.floor(BATCH_PIXELS / (width * height))));
+      const most = batchSize(request.n, width * height);
       const total = sampler.timesteps.length * Math.ceil(request.n / most);
 
       for (let first = 0; first < request.n; first += most) {
@@ -150,6 +200,36 @@ export class Engine implements EngineLike {
     await this.#backend.dispose();
   }
 
+  /** Refuses, before any work, a picture whose largest tensor the device cannot hold. */
+  async #assertFits(request: Request): Promise<void> {
+    const { maxElements, maxElementsReason } = this.#backend;
+    if (maxElements === undefined) return;
+    const { unet, vae } = this.#model;
+    this.#largest ??= new LargestTensor(unet.config, vae.config);
+    const width = request.width / vae.factor, height = request.height / vae.factor;
+    const encode = request.image !== undefined, branches = isGuided(request, unet.config) ? 2 : 1;
+    const fitting = await largestFitting(this.#largest, {
+      width,
+      height,
+      maxElements,
+      call: (width, height) => ({
+        width,
+        height,
+        images: batchSize(request.n, width * height),
+        branches,
+        encode,
+      }),
+    });
+    if (fitting.width === width && fitting.height === height) return;
+    throw new RangeError(
+      `Cannot draw ${request.width}×${request.height} on ${this.#info.device}: expected at most ` +
+        `${fitting.width * vae.factor}×${
+          fitting.height * vae.factor
+        } at this aspect, since a tensor is limited ` +
+        `by ${maxElementsReason}`,
+    );
+  }
+
   /** Lets messages and timers through, an abort among them. */
   async #pause(signal: AbortSignal | undefined, networkCalls: number): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 0));
@@ -160,9 +240,10 @@ export class Engine implements EngineLike {
   #encodeText(request: Request, warnings: string[]): { texts: Tensor; timestepCond?: Float32Array } {
     const { tokenizer, text, unet } = this.#model;
     const { guidanceScale } = request;
-    const condChannels = unet.config.time_cond_proj_dim; // such a network is told the scale, and needs one branch
-    const guided = guidanceScale > 1 && condChannels === null;
-    const prompts = guided ? [request.negativePrompt, request.prompt] : [request.prompt];
+    const condChannels = unet.config.time_cond_proj_dim;
+    const prompts = isGuided(request, unet.config)
+      ? [request.negativePrompt, request.prompt]
+      : [request.prompt];
     const encodings = prompts.map((p) => tokenizer.encodeAll(p));
     for (const [i, { cut, cutText }] of encodings.entries()) {
       const prompt = JSON.stringify(prompts[i].slice(0, 40));
@@ -253,6 +334,16 @@ export class Engine implements EngineLike {
       peakBytes: this.#backend.peakBytes(),
     };
   }
+}
+
+/** Pictures of a run that are drawn together. */
+function batchSize(n: number, latentPixels: number): number {
+  return Math.max(1, Math.min(n, Math.floor(BATCH_PIXELS / latentPixels)));
+}
+
+/** Whether a network call has two branches; a network that is told the guidance scale needs but one. */
+function isGuided({ guidanceScale }: Request, { time_cond_proj_dim }: UnetConfig): boolean {
+  return guidanceScale > 1 && time_cond_proj_dim === null;
 }
 
 /** What one network call did. */

@@ -17,7 +17,7 @@ export class RemoteEngine implements EngineLike {
   #nextId = 1;
 
   static async load(model: string, options: EngineOptions): Promise<RemoteEngine> {
-    const worker = startWorker();
+    const worker = startWorker(options.device ?? "auto");
     try {
       const info = await new Promise<ModelInfo>((resolve, reject) => {
         worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {

@@ -11,6 +11,7 @@ import test from "node:test";
 import type { Backend, Tensor } from "../../src/backend/backend.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import { createWasmBackend } from "../../src/backend/wasm/backend.ts";
+import { createWebgpuBackend } from "../../src/backend/webgpu/backend.ts";
 import { clipTextForward } from "../../src/models/clip_text.ts";
 import { guidanceEmbedding } from "../../src/models/timestep_embedding.ts";
 import { unetForward } from "../../src/models/unet.ts";
@@ -28,6 +29,7 @@ import {
   toChannelsLast,
   uploadNchw,
 } from "./goldens.ts";
+import { hasGpu } from "../support/gpu.ts";
 
 const MODELS = [
   { folder: "models/emoji", golden: "models/emoji/golden/golden" },
@@ -41,6 +43,7 @@ const BACKENDS: Record<string, () => Promise<Backend>> = {
   reference: () => Promise.resolve(createReferenceBackend()),
   "wasm fast": () => createWasmBackend({ kernels: "fast", threads: 2, poison: true }),
   "wasm strict": () => createWasmBackend({ kernels: "strict", threads: 1, poison: true }),
+  ...(hasGpu && { "webgpu f32": () => createWebgpuBackend({ f16: false }) }),
 };
 
 for (const [device, create] of Object.entries(BACKENDS)) {
@@ -163,13 +166,15 @@ async function mergedUnet(
 
 async function autoencoder(b: Backend, model: Model, g: Goldens): Promise<void> {
   const decoded: Float32Array[] = [];
-  for (const stripElements of [undefined, 1]) {
+  // A GPU's sums are cut as the product's shape suggests, so that strips agree but for rounding; one row is little.
+  const gpu = b.device === "gpu";
+  for (const stripElements of [undefined, gpu ? 2 ** 15 : 1]) {
     const y = b.scope(() => vaeDecode(b, model.vae, uploadNchw(b, g, "vae.decode_input"), { stripElements }));
     await compareNchw(b, y, { g, name: "vae.decode_output", atol: tolerance(g, "vae.decode_output") });
     decoded.push(await b.read(y));
     b.free(y);
   }
-  assert.deepEqual(decoded[0], decoded[1], "in strips of one row the picture has the same bits");
+  if (!gpu) assert.deepEqual(decoded[0], decoded[1], "in strips of one row the picture has the same bits");
   const moments = b.scope(() => vaeEncode(b, model.vae, uploadNchw(b, g, "vae.encode_input")));
   const channels = model.vae.config.latent_channels;
   for (const [i, name] of ["vae.encode_mean", "vae.encode_logvar"].entries()) {

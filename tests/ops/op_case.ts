@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { Backend, HostTensor, NormWeight, Tensor, Weight } from "../../src/backend/backend.ts";
+import { narrow, widen } from "../../src/backend/half.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import { assertClose, type Tolerance } from "../support/assert_close.ts";
 import { randomHost } from "../support/host.ts";
@@ -54,11 +55,15 @@ interface Prepared {
   readonly want: Promise<Values>;
 }
 
-function weightsOn(b: Backend, hosts: HostTensor[]): Weights {
+function weightsOn(b: Backend, hosts: HostTensor[], half: boolean): Weights {
   let asked = 0;
   const host = (name: string, shape: number[], gain: number, dtype?: HostTensor["dtype"]) => {
     const at = asked++;
-    return hosts[at] ??= randomHost(name, shape, { seed: 1000 + at, gain, dtype });
+    return hosts[at] ??= randomHost(name, shape, {
+      seed: 1000 + at,
+      gain,
+      dtype: half && dtype !== "BF16" ? "F16" : dtype,
+    });
   };
   return {
     linear: (cin, cout, { bias = true, dtype } = {}) => {
@@ -115,37 +120,55 @@ interface Values {
   shape?: readonly number[];
 }
 
-const prepared = new WeakMap<OpCase, Prepared>();
+const prepared = [new WeakMap<OpCase, Prepared>(), new WeakMap<OpCase, Prepared>()];
 
-function prepare(c: OpCase): Prepared {
-  const found = prepared.get(c);
+/** `half`: from inputs and weights that f16 can hold. */
+function prepare(c: OpCase, half: boolean): Prepared {
+  const found = prepared[Number(half)].get(c);
   if (found) return found;
   const hosts: HostTensor[] = [];
-  const inputs = c.shapes.map((shape, i) =>
+  const exact = c.shapes.map((shape, i) =>
     c.fill?.(i) ?? randomArray(shape.reduce((a, n) => a * n, 1), 77 * i + 1)
   );
+  const most = 65504; // of the finite halves
+  const inputs = half ? exact.map((x) => toHalves(x.map((v) => Math.min(Math.max(v, -most), most)))) : exact;
   const compute = async () => {
     const b = createReferenceBackend();
-    const out = c.op(b, inputs.map((v, i) => b.upload(v, c.shapes[i])), weightsOn(b, hosts));
+    const out = c.op(b, inputs.map((v, i) => b.upload(v, c.shapes[i])), weightsOn(b, hosts, half));
     return out instanceof Promise ? { values: await out } : { values: await b.read(out), shape: out.shape };
   };
   const made = { inputs, hosts, want: compute() };
-  prepared.set(c, made);
+  prepared[Number(half)].set(c, made);
   return made;
 }
 
 /** No power of two, and more than a line of the cache. */
-const GUARD = Float32Array.from({ length: 67 }, (_, i) => 1e6 + i);
+const GUARD = Float32Array.from({ length: 67 }, (_, i) => 1000 + i);
+
+/** Inputs are halves, sums f32, and results rounded: by 2^-11 of them, as are the results expected. */
+const HALF = { atol: 2 ** -24, rtol: 2 ** -10 };
+
+/** The nearest halves. */
+function toHalves(values: Float32Array): Float32Array {
+  const data = new Uint8Array(narrow(values).buffer);
+  return widen({ name: "", dtype: "F16", shape: [], data }, 0, values.length);
+}
 
 /**
  * Runs one case and compares it with the reference; gives the values. The result is made in a hole between two
- * guards, where the backend's memory reuses holes: guards and inputs must be as they were.
+ * guards, where the backend's memory reuses holes: guards and inputs must be as they were. `half`: of a backend
+ * that computes in f16.
  */
-export async function checkCase(b: Backend, c: OpCase, layout: Layout): Promise<ArrayLike<number>> {
-  const { inputs: values, hosts, ...made } = prepare(c);
+export async function checkCase(
+  b: Backend,
+  c: OpCase,
+  layout: Layout,
+  { half = false }: { half?: boolean } = {},
+): Promise<ArrayLike<number>> {
+  const { inputs: values, hosts, ...made } = prepare(c, half);
   const want = await made.want;
   const label = `${c.name}, ${layout}, on ${b.description}`;
-  const weights = weightsOn(b, hosts);
+  const weights = weightsOn(b, hosts, half);
   let inputs: Placed[] = [], pending: Promise<ArrayLike<number>> | undefined, out: Tensor | undefined;
   const guards: Tensor[] = [];
   b.scope(() => {
@@ -160,14 +183,27 @@ export async function checkCase(b: Backend, c: OpCase, layout: Layout): Promise<
     else out = result;
     return [out, ...guards, ...inputs.map(({ owner }) => owner)];
   });
-  const got = pending ? await pending : await b.read(out!);
+  // At once: a device may take its time to answer, and answers many as fast as one.
+  const [got, beside, after] = await Promise.all([
+    pending ?? b.read(out!),
+    Promise.all(guards.map((guard) => b.read(guard))),
+    Promise.all(inputs.map(({ view }) => b.read(view))),
+  ]);
   assert.deepEqual(out?.shape, want.shape, `${label}: shape`);
-  assertClose(got, want.values, { ...(c.tolerance ?? SUMS), label, shape: want.shape });
-  for (const guard of guards) {
-    assertClose(await b.read(guard), GUARD, { ...EXACT, label: `${label}: memory beside the output` });
+  const own = c.tolerance ?? SUMS;
+  const tolerance = half && own !== EXACT
+    ? { atol: own.atol + HALF.atol, rtol: (own.rtol ?? 0) + HALF.rtol }
+    : own;
+  assertClose(got, half && out ? toHalves(Float32Array.from(want.values)) : want.values, {
+    ...tolerance,
+    label,
+    shape: want.shape,
+  });
+  for (const guard of beside) {
+    assertClose(guard, GUARD, { ...EXACT, label: `${label}: memory beside the output` });
   }
-  for (const [i, { view }] of inputs.entries()) {
-    assertClose(await b.read(view), values[i], { ...EXACT, label: `${label}: input ${i} afterwards` });
+  for (const [i, input] of after.entries()) {
+    assertClose(input, values[i], { ...EXACT, label: `${label}: input ${i} afterwards` });
   }
   for (const x of [...guards, ...inputs.map(({ owner }) => owner), ...(out ? [out] : [])]) b.free(x);
   return got;

@@ -3,15 +3,18 @@ import { fileURLToPath } from "node:url";
 import type { Backend } from "../../src/backend/backend.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import { createWasmBackend } from "../../src/backend/wasm/backend.ts";
+import { createWebgpuBackend } from "../../src/backend/webgpu/backend.ts";
 import { openSafetensors } from "../../src/checkpoint/safetensors.ts";
 import { fileSource } from "../../src/checkpoint/source.ts";
+import { hasGpu } from "../support/gpu.ts";
 
-/** The oracle, and both sets of kernels: on two threads and on one. Freed memory is poisoned. */
+/** The oracle, both sets of kernels (on two threads and on one), and the GPU. Freed memory is poisoned. */
 export async function backends(): Promise<Record<string, Backend>> {
   return {
     reference: createReferenceBackend(),
     fast: await createWasmBackend({ kernels: "fast", threads: 2, poison: true }),
     strict: await createWasmBackend({ kernels: "strict", threads: 1, poison: true }),
+    ...(hasGpu && { gpu: await createWebgpuBackend({ f16: false, poison: true }) }),
   };
 }
 

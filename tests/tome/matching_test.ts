@@ -44,7 +44,7 @@ for (const g of GRIDS) {
   const label =
     `${g.batch} × ${g.height}×${g.width}, cells ${g.sy}×${g.sx}, r ${g.r}, ${g.channels} channels`;
 
-  for (const device of ["fast", "strict"]) {
+  for (const device of Object.keys(all).filter((device) => device !== "reference")) {
     test(`best matches and plan of the oracle, on ${device}: ${label}`, async () => {
       const b = all[device];
       const metric = randomArray(g.batch * tokens * g.channels, tokens + g.channels);

@@ -22,7 +22,7 @@ import * as rules from "../shape_rules.ts";
  * time or its weights: the `data` of a `HostTensor` may be empty, `read` gives zeros, and a plan that is read
  * has rows of the right number but no meaning.
  */
-export function createShapesBackend(): Backend {
+export function createShapesBackend(): Backend & { largest: number } {
   return new ShapesBackend();
 }
 
@@ -33,6 +33,8 @@ type GroupOptions = { groups: number; eps: number };
 class ShapesBackend implements Backend {
   readonly device = "shapes";
   readonly description = "shapes only, no numbers";
+  /** Elements of the largest tensor made since this was last set. */
+  largest = 0;
   readonly #scopes = new HostScopes();
 
   linearWeight(weights: readonly HostTensor[], biases?: readonly HostTensor[]): Weight {
@@ -220,6 +222,7 @@ class ShapesBackend implements Backend {
   }
 
   #make(shape: readonly number[]): ShapeTensor {
+    this.largest = Math.max(this.largest, rules.sizeOf(shape));
     const storage = this.#storage(4 * rules.sizeOf(shape));
     return { shape, stride: shape[shape.length - 1], storage, view: false };
   }

@@ -42,6 +42,8 @@ export interface WasmOptions {
   residentBytes?: number;
   /** Fills freed memory with NaN, for tests. */
   poison?: boolean;
+  /** Ends the description: why it is this device. */
+  note?: string;
 }
 
 const MAX_THREADS = 256;
@@ -69,7 +71,7 @@ export async function createWasmBackend(options: WasmOptions = {}): Promise<Wasm
   const alone = threads > 1 && !instance.shared ? " (no shared memory here)" : "";
   const description = `CPU, ${instance.choice} WebAssembly kernels, ${host.threads} thread${
     host.threads > 1 ? "s" : ""
-  }${alone}`;
+  }${alone}${options.note ? ` (${options.note})` : ""}`;
   return new WasmBackend(host, new WeightStore(host, residentBytes), description);
 }
 

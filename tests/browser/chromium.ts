@@ -1,0 +1,102 @@
+import { access, mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join, normalize } from "node:path";
+import process from "node:process";
+import { chromium } from "playwright-core";
+import { bundle, ROOT } from "./bundle.ts";
+import type { Answer, Task } from "./worker.ts";
+
+/** Longer than any task takes on two slow cores. */
+const TASK_MS = 480_000;
+
+const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+
+/** The path of Chromium (`CHROMIUM` names another), if there is one. */
+export async function findChromium(): Promise<string | undefined> {
+  for (const path of process.env.CHROMIUM ? [process.env.CHROMIUM] : PLACES) {
+    try {
+      await access(path);
+      return path;
+    } catch {
+      // The next one.
+    }
+  }
+}
+
+export interface Browser {
+  /** Runs one task in a fresh worker of the page. */
+  run(task: Task): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+const PAGE = "<!doctype html><meta charset=utf-8><title>tome-edge</title><link rel=icon href=data:,>";
+const ISOLATED = {
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-embedder-policy": "require-corp",
+};
+
+/** Headless Chromium with WebGPU on its own SwiftShader, on a page that is cross-origin isolated. */
+export async function openChromium(executablePath: string): Promise<Browser> {
+  const script = await bundle(new URL("worker.ts", import.meta.url));
+  const server = createServer(async (request, response) => {
+    const path = decodeURIComponent(new URL(request.url!, "http://localhost").pathname);
+    const send = (type: string, body: string | Uint8Array, headers = {}) => {
+      const length = typeof body === "string" ? new TextEncoder().encode(body).length : body.length;
+      response.writeHead(200, { ...ISOLATED, "content-type": type, "content-length": length, ...headers });
+      response.end(request.method === "HEAD" ? undefined : body);
+    };
+    if (path === "/") return send("text/html", PAGE);
+    if (path === "/worker.js") return send("text/javascript", script);
+    try {
+      const file = join(ROOT, normalize(path));
+      if (!/^\/(asm\/pkg|models|tests)(\/|$)/.test(normalize(path))) throw new Error(path);
+      if ((await stat(file)).isDirectory()) return send("text/plain", "", { "x-folder": "true" });
+      send(path.endsWith(".wasm") ? "application/wasm" : "application/octet-stream", await readFile(file));
+    } catch {
+      response.writeHead(404, ISOLATED).end();
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const profile = await mkdtemp(join(tmpdir(), "tome-edge-chromium-"));
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath,
+    headless: true,
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--enable-unsafe-webgpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+  const page = await context.newPage();
+  await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+  return {
+    run: (task) =>
+      page.evaluate(([task, limit]) =>
+        new Promise<Answer>((resolve) => {
+          const worker = new Worker("/worker.js", { type: "module" });
+          const end = (answer: Answer) => {
+            worker.terminate();
+            clearTimeout(timer);
+            resolve(answer);
+          };
+          const timer = setTimeout(() => end({ kind: "error", message: `no answer in ${limit} ms` }), limit);
+          worker.onerror = (event) =>
+            end({ kind: "error", message: event.message ?? "the worker does not load" });
+          worker.onmessage = ({ data }) => end(data);
+          worker.postMessage(task);
+        }), [task, TASK_MS] as const),
+    async close() {
+      await context.close();
+      await new Promise((resolve) => server.close(resolve));
+      server.closeAllConnections?.();
+      await rm(profile, { recursive: true, force: true });
+    },
+  };
+}

@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { loadPipeline } from "../../src/mod.ts";
+import { FAMILIES } from "../ops/cases.ts";
+import { missing } from "../support/missing.ts";
+import { type Browser, findChromium, openChromium } from "./chromium.ts";
+
+const PICTURE = {
+  prompt: "a 3d icon of a red apple",
+  seed: 1,
+  steps: 2,
+  width: 64,
+  height: 64,
+  tokenMerging: { ratio: 0.5 },
+};
+
+const path = await findChromium();
+if (path) {
+  let browser: Promise<Browser>;
+  // Chromium starts with the first test, so that a failure to start is that test's.
+  const open = () => browser ??= openChromium(path);
+  after(async () => (await browser)?.close());
+
+  // SwiftShader takes half a second to compile a kernel: one runtime's tests do that, and fewer cases.
+  const gpu = !("Bun" in globalThis);
+  for (const [device, every] of [["cpu", 7], ...gpu ? [["gpu", 20] as const] : []] as const) {
+    test(`every family of operations agrees with the reference in Chromium, on the ${device}`, async () => {
+      const page = await open();
+      const answer = await page.run({ kind: "ops", device, every });
+      assert.ok(answer.kind === "ops", JSON.stringify(answer));
+      assert.deepEqual(answer.failures, [], answer.device);
+      assert.equal(
+        answer.checked,
+        Object.values(FAMILIES).reduce((sum, cases) => sum + Math.ceil(cases.length / every), 0),
+      );
+    });
+  }
+
+  if (gpu) {
+    test("the GPU draws in Chromium what the CPU draws here", async () => {
+      const page = await open();
+      const answer = await page.run({ kind: "picture", load: { device: "gpu" }, options: PICTURE });
+      assert.ok(answer.kind === "picture", JSON.stringify(answer));
+      assert.match(answer.device, /^GPU/);
+      const difference = (await drawHere()).map((v, i) => Math.abs(v - answer.data[i]));
+      assert.ok(Math.max(...difference) <= 2, `${answer.device}: ${Math.max(...difference)} of 255`);
+    });
+  }
+
+  test("strict kernels draw in Chromium what they draw here, to the byte", async () => {
+    const page = await open();
+    const answer = await page.run({
+      kind: "picture",
+      load: { device: "cpu", kernels: "strict" },
+      options: PICTURE,
+    });
+    assert.ok(answer.kind === "picture", JSON.stringify(answer));
+    assert.deepEqual(answer.data, await drawHere());
+  });
+} else {
+  test("Chromium draws what is drawn here", () =>
+    missing("WebGPU and the kernels in a browser, for want of Chromium"));
+}
+
+async function drawHere(): Promise<number[]> {
+  const pipe = await loadPipeline(undefined, { device: "cpu", kernels: "strict", worker: false });
+  const { images } = await pipe.generate(PICTURE);
+  await pipe.dispose();
+  return [...images[0].data];
+}

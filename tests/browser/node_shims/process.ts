@@ -1,0 +1,1 @@
+export default { env: {} as Record<string, string | undefined> };

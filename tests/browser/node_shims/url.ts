@@ -1,0 +1,1 @@
+export const fileURLToPath = (url: string | URL) => decodeURIComponent(new URL(url).pathname);

@@ -1,0 +1,54 @@
+/** Runs `body` with another `navigator.gpu`. */
+export async function withGpu<T>(gpu: unknown, body: () => Promise<T>): Promise<T> {
+  const own = Object.getOwnPropertyDescriptor(navigator, "gpu");
+  Object.defineProperty(navigator, "gpu", { value: gpu, configurable: true });
+  try {
+    return await body();
+  } finally {
+    if (own) Object.defineProperty(navigator, "gpu", own);
+    else delete (navigator as { gpu?: unknown }).gpu;
+  }
+}
+
+export interface Disguised {
+  gpu: GPU;
+  /** Every device handed out, to be lost by tests. */
+  devices: GPUDevice[];
+}
+
+/** The adapter of this machine under the name of a real GPU, so that `auto` takes it, less some of its limits and features. */
+export function disguise(
+  from: GPU,
+  { limits = {}, f16 = true }: { limits?: Record<string, number>; f16?: boolean } = {},
+): Disguised {
+  const devices: GPUDevice[] = [];
+  const gpu = {
+    async requestAdapter(options?: GPURequestAdapterOptions) {
+      const adapter = await from.requestAdapter(options);
+      if (!adapter) return null;
+      const all: Record<string, number> = {};
+      for (const name in adapter.limits) {
+        all[name] = (adapter.limits as unknown as Record<string, number>)[name];
+      }
+      return {
+        info: {
+          vendor: "test",
+          architecture: "",
+          device: "",
+          description: "a test's GPU",
+          isFallbackAdapter: false,
+        },
+        features: f16 ? adapter.features : new Set<string>(),
+        limits: adapter.limits,
+        async requestDevice(descriptor?: GPUDeviceDescriptor) {
+          const device = await adapter.requestDevice(descriptor);
+          // Runtimes give at least the default limits: less must be pretended.
+          Object.defineProperty(device, "limits", { value: { ...all, ...limits } });
+          devices.push(device);
+          return device;
+        },
+      };
+    },
+  };
+  return { gpu: gpu as unknown as GPU, devices };
+}

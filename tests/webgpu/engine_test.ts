@@ -1,0 +1,122 @@
+/** Whole pictures on the GPU: what a step costs the queue, what a lost device and a small one do to a run. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createWebgpuBackend } from "../../src/backend/webgpu/backend.ts";
+import { loadModel } from "../../src/pipeline/model.ts";
+import { placeGpu } from "../../src/backend/webgpu/adapter.ts";
+import { Engine } from "../../src/pipeline/engine.ts";
+import type { GenerateOptions } from "../../src/pipeline/options.ts";
+import { resolveRequest } from "../../src/pipeline/request.ts";
+import { unetForward } from "../../src/models/unet.ts";
+import { path } from "../models/goldens.ts";
+import { disguise, withGpu } from "../support/fake_gpu.ts";
+import { GPU_TYPES, hasGpu } from "../support/gpu.ts";
+import { randomArray } from "../support/random.ts";
+
+const OPTIONS = { prompt: "a 3d icon of a red apple", seed: 1, steps: 2, width: 64, height: 64 };
+
+async function draw(engine: Engine, options: GenerateOptions, onStep = () => {}) {
+  const request = resolveRequest(options, { model: engine.info, patch: null, previews: false });
+  const run = engine.run(request);
+  let next = await run.next();
+  for (; !next.done; next = await run.next()) onStep();
+  return next.value;
+}
+
+/** The largest difference of two pictures, in 255ths. */
+function difference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  assert.equal(a.length, b.length);
+  return Array.from(a).reduce((worst, v, i) => Math.max(worst, Math.abs(v - b[i])), 0);
+}
+
+if (hasGpu) {
+  for (const [name, type] of Object.entries(GPU_TYPES)) {
+    test(`a network call again maps nothing and makes no buffer, bind group or pipeline, ${name}`, async () => {
+      const b = await createWebgpuBackend(type);
+      try {
+        const { unet } = await loadModel(b, path("models/emoji"));
+        const { counters } = b.host.recorder;
+        const latents = randomArray(8 * 8 * 4, 1),
+          tokens = randomArray(77 * unet.config.cross_attention_dim, 2);
+        const x = b.upload(latents, [1, 8, 8, 4]);
+        const context = b.upload(tokens, [1, 77, unet.config.cross_attention_dim]);
+        const call = (step: number) =>
+          b.scope(() => {
+            const tome = { ratio: 0.5, sx: 2, sy: 2, maxDownsample: 1, useRand: true } as never;
+            unetForward(b, unet, x, {
+              timestep: 900 - step,
+              context,
+              merging: { options: tome, latentHeight: 8, latentWidth: 8, seeds: [1], branches: 1, step },
+            });
+          });
+        const seen: (typeof counters)[] = [];
+        const bytes: number[] = [];
+        for (let step = 0; step < 3; step++) {
+          call(step);
+          b.host.recorder.flush();
+          await b.host.recorder.settled();
+          seen.push({ ...counters });
+          bytes.push(b.host.pool.bytes);
+        }
+        const [first, second, third] = seen;
+        assert.ok(first.dispatches > 50 && first.bindGroups > 50);
+        for (const kind of ["maps", "bindGroups", "buffers", "pipelines"] as const) {
+          assert.equal(second[kind], first[kind], `${kind} in the second call`);
+          assert.equal(third[kind], first[kind], `${kind} in the third call`);
+        }
+        assert.deepEqual(bytes, [bytes[0], bytes[0], bytes[0]]);
+        assert.equal(third.dispatches - second.dispatches, second.dispatches - first.dispatches);
+        await b.read(x); // no error came late
+      } finally {
+        await b.dispose();
+      }
+    });
+  }
+
+  test("with auto, a run that loses its GPU begins again with the same seed, on a fresh one and then on the CPU", async () => {
+    const { gpu, devices } = disguise(await placeGpu() as GPU);
+    await withGpu(gpu, async () => {
+      const engine = await Engine.load(path("models/emoji"), { device: "auto", threads: 1 });
+      try {
+        const whole = await draw(engine, OPTIONS);
+        assert.deepEqual(whole.warnings, []);
+        assert.match(whole.stats.device, /^GPU/);
+        let steps = 0;
+        const fresh = await draw(
+          engine,
+          OPTIONS,
+          () => ++steps === 1 && devices[devices.length - 1].destroy(),
+        );
+        assert.equal(devices.length, 2);
+        assert.match(fresh.warnings[0], /lost.*; drawn again on GPU/);
+        assert.deepEqual(fresh.pictures[0].data, whole.pictures[0].data);
+        const onCpu = await draw(engine, OPTIONS, () => devices[devices.length - 1].destroy());
+        assert.match(onCpu.stats.device, /^CPU/);
+        assert.equal(onCpu.warnings.length, 2);
+        assert.ok(difference(onCpu.pictures[0].data, whole.pictures[0].data) <= 4);
+      } finally {
+        await engine.dispose();
+      }
+    });
+  });
+
+  test("a picture too large for the device is refused with the limit and the largest size that fits", async () => {
+    const limits = { maxStorageBufferBindingSize: 2 ** 22, maxBufferSize: 2 ** 24 };
+    const { gpu } = disguise(await placeGpu() as GPU, { limits });
+    await withGpu(gpu, async () => {
+      const engine = await Engine.load(path("models/emoji"), { device: "gpu" });
+      try {
+        const refusal = await draw(engine, { ...OPTIONS, width: 2048, height: 1024 }).then(
+          () => assert.fail("it was drawn"),
+          (error) => error,
+        );
+        assert.ok(refusal instanceof RangeError);
+        assert.match(refusal.message, /maxStorageBufferBindingSize = 4194304 bytes/);
+        const [, width, height] = refusal.message.match(/at most (\d+)×(\d+)/)!.map(Number);
+        assert.ok(width > 64 && width < 2048 && height === width / 2, refusal.message);
+      } finally {
+        await engine.dispose();
+      }
+    });
+  });
+}

@@ -1,0 +1,158 @@
+/** Which adapters are refused, and that errors say what went wrong and where. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createBackend } from "../../src/backend/mod.ts";
+import { findAdapter } from "../../src/backend/webgpu/adapter.ts";
+import { createWebgpuBackend, type WebgpuBackend } from "../../src/backend/webgpu/backend.ts";
+import type { Kernel } from "../../src/backend/webgpu/runtime.ts";
+import { DeviceError } from "../../src/errors.ts";
+import { withGpu } from "../support/fake_gpu.ts";
+import { GPU_TYPES, hasGpu } from "../support/gpu.ts";
+
+const adapter = (info: Partial<GPUAdapterInfo>) => ({
+  requestAdapter: () => Promise.resolve({ info, features: new Set(), limits: {} }),
+});
+
+const UNUSABLE: Record<string, [gpu: unknown, reason: RegExp]> = {
+  "no adapter": [{ requestAdapter: () => Promise.resolve(null) }, /found no adapter/],
+  "a null adapter": [adapter({ device: "null-backend" }), /found a null adapter/],
+  "an adapter without a name": [{ requestAdapter: () => Promise.resolve({}) }, /found a null adapter/],
+  "a request that fails": [
+    { requestAdapter: () => Promise.reject(new Error("driver is ill")) },
+    /driver is ill/,
+  ],
+};
+
+for (const [name, [gpu, reason]] of Object.entries(UNUSABLE)) {
+  test(`${name} is refused with the reason, and auto says it and uses the CPU`, async () => {
+    await assert.rejects(
+      createWebgpuBackend({ gpu: gpu as GPU }),
+      (error) => error instanceof DeviceError && error.code === "ERR_DEVICE" && reason.test(error.message),
+    );
+    await withGpu(gpu, async () => {
+      const b = await createBackend("auto", { threads: 1 });
+      assert.equal(b.device, "cpu");
+      if (!("Bun" in globalThis)) assert.match(b.description, reason);
+      await b.dispose();
+    });
+  });
+}
+
+/** What the self-test names, and a constant of the kernel to change. */
+const BROKEN: Record<string, [from: string, to: string]> = {
+  "matrix product of 2 rows": ["for (var j = 0u; j < WY", "for (var j = 1u; j < WY"],
+  "matrix product of 40 rows": ["for (var q = 0u; q < BK4", "for (var q = 1u; q < BK4"],
+  "merge": ["m = begin + 1u", "m = begin + 2u"],
+};
+
+async function using(body: (b: WebgpuBackend) => Promise<void>): Promise<void> {
+  const b = await createWebgpuBackend({ f16: false });
+  try {
+    await body(b);
+  } finally {
+    await b.dispose();
+  }
+}
+
+if (hasGpu) {
+  const { software } = await findAdapter();
+
+  if (software) {
+    test("auto passes software adapters by, and says so", async () => {
+      const b = await createBackend("auto", { threads: 1 });
+      assert.equal(b.device, "cpu");
+      if (!("Bun" in globalThis)) {
+        assert.match(b.description, /expected a real one, found .*, which is software/);
+      }
+      await b.dispose();
+    });
+  }
+
+  for (const [name, type] of Object.entries(GPU_TYPES)) {
+    test(`one changed constant of a kernel makes the self-test refuse the device, ${name}`, async () => {
+      for (const [what, [from, to]] of Object.entries(BROKEN)) {
+        let changed = 0;
+        const rewrite = (source: string) => {
+          if (!source.includes(from)) return source;
+          changed++;
+          return source.replaceAll(from, to);
+        };
+        await assert.rejects(
+          createWebgpuBackend({ ...type, rewrite }),
+          (error) =>
+            error instanceof DeviceError &&
+            new RegExp(`its ${what}.* is wrong: expected`).test(error.message),
+        );
+        assert.ok(changed > 0);
+      }
+    });
+  }
+
+  const source = `
+struct Params { count: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<F>;
+@group(0) @binding(2) var<storage, read_write> y: array<F>;
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  if (id.x < p.count) { y[id.x] = x[id.x]; }
+}
+`;
+  const copy: Kernel = { name: "copy_test", source };
+
+  test("a shader that does not compile is named, with its line, and nothing is read after it", () =>
+    using(async (b) => {
+      const x = b.host.alloc([4]), y = b.host.alloc([4]);
+      b.host.run({ name: "broken", source: source.replace("p.count", "p.amount") }, [4], [x, y], [1]);
+      await assert.rejects(
+        b.read(y),
+        (error) =>
+          error instanceof DeviceError && /broken\.wgsl.*amount/s.test(error.message) &&
+          /8/.test(error.message),
+      );
+      assert.throws(() => b.upload(new Float32Array(1), [1]), /broken\.wgsl/);
+    }));
+
+  test("what the device refuses is named with its shapes", async () => {
+    await using(async (b) => {
+      const x = b.host.alloc([2, 3]);
+      b.host.run(copy, [4], [x], [1]);
+      await assert.rejects(
+        b.read(x),
+        (error) => error instanceof DeviceError && /copy_test on \[2, 3\]/.test(error.message),
+      );
+    });
+    await using((b) => {
+      const x = b.host.alloc([2, 3]);
+      assert.throws(
+        () => b.host.run(copy, [4], [x, x], [1]),
+        /copy_test on \[2, 3\], \[2, 3\]: expected an output/,
+      );
+      const y = b.host.alloc([2, 3]);
+      assert.throws(
+        () => b.host.run(copy, [4], [x, y], [1e6]),
+        /copy_test on .*: expected 1 to 65535 workgroups/,
+      );
+      return Promise.resolve();
+    });
+  });
+
+  test("a tensor beyond the device's limits is refused by their name", () =>
+    using((b) => {
+      assert.throws(
+        () => b.empty([b.maxElements + 1]),
+        (error) => error instanceof RangeError && error.message.includes(b.maxElementsReason.split(" ")[0]),
+      );
+      return Promise.resolve();
+    }));
+
+  test("a lost device is a DeviceError, to who waits and to who comes after", () =>
+    using(async (b) => {
+      const x = b.upload(new Float32Array([1]), [1]);
+      await b.read(x);
+      const reading = b.read(x);
+      b.host.recorder.device.destroy();
+      await assert.rejects(reading.then(() => b.read(x)), DeviceError);
+      assert.throws(() => b.upload(new Float32Array([1]), [1]), DeviceError);
+    }));
+}
