@@ -4,7 +4,7 @@
  * @module
  */
 import type { Backend } from "./backend.ts";
-import { mayHaveGpu } from "./webgpu/bun.ts";
+import { bunMayHaveGpu } from "./webgpu/bun.ts";
 import type { WasmOptions } from "./wasm/backend.ts";
 
 export type DeviceName = "auto" | "cpu" | "gpu" | "reference";
@@ -25,7 +25,7 @@ export async function createBackend(
   switch (device) {
     case "auto": {
       let reason = "no sign of a GPU";
-      if (mayHaveGpu()) {
+      if (!("Bun" in globalThis) || bunMayHaveGpu()) {
         try {
           const { createWebgpuBackend } = await import("./webgpu/backend.ts");
           return await createWebgpuBackend({ realOnly: true });

@@ -29,19 +29,15 @@ export async function bunGpu(): Promise<GPU | string> {
 }
 
 /**
- * Whether `auto` should look for a GPU: on Linux it loads neither Bun's package, 20 MB of it, nor Vulkan, which
- * warns on stderr, where there is no device file.
+ * Whether `auto` should look for a GPU under Bun: on Linux it loads neither the package, 20 MB of it, nor
+ * Vulkan, which warns, where there is no device file.
  */
-export function mayHaveGpu(): boolean {
+export function bunMayHaveGpu(): boolean {
   if (process?.platform !== "linux") return true;
-  try {
-    const { existsSync } = process.getBuiltinModule("node:fs");
-    const { VK_ICD_FILENAMES, VK_DRIVER_FILES } = process.env;
-    return Boolean(VK_ICD_FILENAMES || VK_DRIVER_FILES) ||
-      ["/dev/dri", "/dev/nvidia0", "/dev/dxg"].some((path) => existsSync(path));
-  } catch {
-    return true; // Deno may not be permitted to look.
-  }
+  const { existsSync } = process.getBuiltinModule("node:fs");
+  const { VK_ICD_FILENAMES, VK_DRIVER_FILES } = process.env;
+  return Boolean(VK_ICD_FILENAMES || VK_DRIVER_FILES) ||
+    ["/dev/dri", "/dev/nvidia0", "/dev/dxg"].some(existsSync);
 }
 
 /**
