@@ -1,0 +1,88 @@
+import { AbortError } from "../errors.ts";
+import { resizePicture } from "../image/resize.ts";
+import type { GenerateOptions, Picture, Stats } from "../pipeline/options.ts";
+import { drawSize } from "./draw_size.ts";
+import { HttpError } from "./errors.ts";
+import type { ModelEntry, Models } from "./models.ts";
+import type { Job } from "./queue.ts";
+
+/** One run of the pipeline, as every dialect asks for it. */
+export interface Pass {
+  /** `width` and `height` are those of the picture to hand out; `image` and `mask` may have any size. */
+  options: Omit<GenerateOptions, "signal" | "onStep">;
+  /** Draw near the model's own size and scale up where far more is asked for. Otherwise exactly what is asked for. */
+  upscale: boolean;
+}
+
+/** A picture to hand out. */
+export interface DrawnPicture extends Picture {
+  data: Uint8ClampedArray<ArrayBuffer>;
+  seed: number;
+  /** The size that the network drew; it was scaled from there. */
+  drawn: { width: number; height: number };
+  /** Text chunks, `parameters` among them. */
+  text: Record<string, string>;
+}
+
+/** What a job made. */
+export interface Drawing {
+  pictures: DrawnPicture[];
+  /** One for each pass. */
+  stats: Stats[];
+  warnings: string[];
+}
+
+export interface DrawInput {
+  job: Job;
+  models: Models;
+  model: ModelEntry;
+  /** Passes before and after this one count into the job's progress. */
+  pass?: { index: number; of: number };
+  /** Stops this pass alone; what the job's own signal says goes before it. */
+  signal?: AbortSignal;
+}
+
+/** Runs one pass within a job. Throws what `generate` throws; the job's own reason where that stopped it. */
+export async function draw(
+  { options, upscale }: Pass,
+  { job, models, model, pass = { index: 0, of: 1 }, signal }: DrawInput,
+): Promise<Drawing> {
+  job.signal.throwIfAborted();
+  const pipeline = await models.use(model);
+  const { info } = pipeline;
+  const wanted = {
+    width: options.width ?? info.nativeWidth,
+    height: options.height ?? info.nativeHeight,
+  };
+  const size = drawSize(wanted, info, upscale);
+  const { width, height } = size;
+  const image = options.image && resizePicture(options.image, { width, height });
+  const mask = options.mask && resizePicture(options.mask, { width, height });
+  const stop = signal ? AbortSignal.any([job.signal, signal]) : job.signal;
+  try {
+    for await (const step of pipeline.steps({ ...options, width, height, image, mask, signal: stop })) {
+      job.report(step, (pass.index + step.index / step.total) / pass.of);
+      if (!step.result) continue;
+      const { images, stats, warnings } = step.result;
+      const pictures = images.map((image, i) => {
+        const scaled = size.scaled ? resizePicture(image, wanted) : image;
+        const parameters = size.scaled
+          ? `${image.text.parameters}, Scaled to: ${wanted.width}x${wanted.height} (Lanczos)`
+          : image.text.parameters;
+        return {
+          width: scaled.width,
+          height: scaled.height,
+          data: scaled.data,
+          seed: stats.seed + i,
+          drawn: { width, height },
+          text: { ...image.text, parameters },
+        };
+      });
+      return { pictures, stats: [stats], warnings };
+    }
+  } catch (error) {
+    if (job.signal.aborted && error instanceof AbortError) throw job.signal.reason;
+    throw error;
+  }
+  throw new HttpError(500, "The run ended without a result");
+}

@@ -1,0 +1,48 @@
+import type { HttpError } from "./errors.ts";
+
+/** An error in the shape of the dialect that the path belongs to. */
+export function errorResponse(path: string, error: HttpError, requestId: string): Response {
+  const json = path.startsWith("/v1/")
+    ? openaiError(error)
+    : path.startsWith("/sdapi/")
+    ? a1111Error(error)
+    : problem(error, requestId);
+  const type = "title" in json ? "application/problem+json" : "application/json";
+  return new Response(JSON.stringify(json), {
+    status: error.status,
+    headers: { "content-type": type, ...error.headers },
+  });
+}
+
+/** OpenAI's; all four keys are always there, since its clients read them all. */
+export function openaiError({ status, message, code, param }: HttpError) {
+  const type = status === 401
+    ? "authentication_error"
+    : status === 403
+    ? "permission_error"
+    : status === 404
+    ? "not_found_error"
+    : status === 429
+    ? "rate_limit_error"
+    : status >= 500
+    ? "server_error"
+    : "invalid_request_error";
+  return { error: { message, type, param: param ?? null, code: code ?? null } };
+}
+
+/** AUTOMATIC1111's. */
+function a1111Error({ message, code, param }: HttpError) {
+  return { error: code ?? "error", detail: message, body: param ?? "", errors: message };
+}
+
+/** Our own: RFC 9457, problem details. */
+function problem({ status, message, code, param }: HttpError, requestId: string) {
+  return {
+    type: "about:blank",
+    title: code ?? "error",
+    status,
+    detail: message,
+    param,
+    request_id: requestId,
+  };
+}
