@@ -3,7 +3,7 @@ import { HttpError } from "./errors.ts";
 import { HostedFiles } from "./files.ts";
 import { Models } from "./models.ts";
 import { DEFAULTS, type ServerOptions, type Settled } from "./options.ts";
-import { Job, type JobOptions, Queue } from "./queue.ts";
+import { type Job, type JobOptions, Queue } from "./queue.ts";
 
 /** What all dialects share: the models, the queue, the pictures to fetch and the limits. */
 export class Service {
