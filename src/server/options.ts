@@ -27,7 +27,7 @@ export interface ServerOptions extends ModelsOptions {
   fileBytes?: number;
   /** Log prompts too. */
   logPrompts?: boolean;
-  /** Takes a line of the log, JSON; stdout by default. */
+  /** Takes a line of the log, JSON; nothing is logged by default. */
   log?: (line: string) => void;
 }
 

@@ -11,6 +11,8 @@ export class Service {
   readonly files: HostedFiles;
   /** Told of each job that ended. */
   readonly onEnd = new Set<(job: Job) => void>();
+  /** May refuse a job before it is queued, by throwing. */
+  guard: ((options: JobOptions) => void) | undefined;
   #ready = false;
 
   static async start(options: ServerOptions = {}): Promise<Service> {
@@ -61,6 +63,7 @@ export class Service {
   }
 
   submit(options: JobOptions): Job {
+    this.guard?.(options);
     return this.queue.submit(options);
   }
 
