@@ -9,6 +9,7 @@ import { HttpError, toHttpError } from "./errors.ts";
 import { accessLog, logJobs } from "./ops/access_log.ts";
 import { auth } from "./ops/auth.ts";
 import { metrics } from "./ops/metrics.ts";
+import { ownPagesOnly } from "./ops/origin.ts";
 import { PictureRate } from "./ops/rate.ts";
 import type { Service } from "./service.ts";
 
@@ -43,6 +44,7 @@ export function createApp(service: Service): Hono<AppEnv> {
     const origin = options.corsOrigins.includes("*") ? "*" : [...options.corsOrigins];
     app.use(cors({ origin, exposeHeaders: ["x-request-id", "retry-after", "location"] }));
   }
+  app.use(ownPagesOnly(options.corsOrigins));
   if (options.apiKey !== undefined) app.use(auth(options.apiKey));
   app.use(bodyLimit({
     maxSize: options.maxBodyBytes,
@@ -65,13 +67,13 @@ export function createApp(service: Service): Hono<AppEnv> {
       const { stack } = answer.cause instanceof Error ? answer.cause : error;
       options.log?.(JSON.stringify({ time: new Date().toISOString(), level: "error", id, stack }));
     }
-    return errorResponse(c.req.path, answer, id);
+    return errorResponse(c, answer);
   });
   app.notFound((c) => {
     const error = new HttpError(404, `There is nothing at ${c.req.method} ${c.req.path}`, {
       code: "not_found",
     });
-    return errorResponse(c.req.path, error, c.get("requestId"));
+    return errorResponse(c, error);
   });
 
   app.get("/healthz", (c) => c.text("ok"));

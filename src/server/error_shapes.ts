@@ -1,16 +1,20 @@
+import type { Context } from "hono";
+import type { ContentfulStatusCode } from "hono/utils/http-status";
+import type { AppEnv } from "./app.ts";
 import type { HttpError } from "./errors.ts";
 
-/** An error in the shape of the dialect that the path belongs to. */
-export function errorResponse(path: string, error: HttpError, requestId: string): Response {
+/** Answers with an error in the shape of the dialect that the path belongs to. */
+export function errorResponse(c: Context<AppEnv>, error: HttpError): Response {
+  const { path } = c.req;
   const json = path.startsWith("/v1/")
     ? openaiError(error)
     : path.startsWith("/sdapi/")
     ? a1111Error(error)
-    : problem(error, requestId);
+    : problem(error, c.get("requestId"));
   const type = "title" in json ? "application/problem+json" : "application/json";
-  return new Response(JSON.stringify(json), {
-    status: error.status,
-    headers: { "content-type": type, ...error.headers },
+  return c.body(JSON.stringify(json), error.status as ContentfulStatusCode, {
+    "content-type": type,
+    ...error.headers,
   });
 }
 
@@ -36,7 +40,7 @@ function a1111Error({ message, code, param }: HttpError) {
 }
 
 /** Our own: RFC 9457, problem details. */
-function problem({ status, message, code, param }: HttpError, requestId: string) {
+export function problem({ status, message, code, param }: HttpError, requestId: string) {
   return {
     type: "about:blank",
     title: code ?? "error",

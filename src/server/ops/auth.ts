@@ -26,7 +26,7 @@ function presented(header: string | undefined): string {
   if (!/^basic$/i.test(scheme)) return "";
   try {
     const text = new TextDecoder().decode(Uint8Array.from(atob(value), (c) => c.charCodeAt(0)));
-    return text.slice(text.indexOf(":") + 1);
+    return text.includes(":") ? text.slice(text.indexOf(":") + 1) : "";
   } catch {
     return "";
   }
