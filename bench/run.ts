@@ -11,6 +11,7 @@ const benchmarks: Record<string, () => Promise<{ run(report: Report): Promise<vo
   step: () => import("./step.ts"),
   pause: () => import("./pause.ts"),
   gpu: () => import("./gpu.ts"),
+  server: () => import("./server.ts"),
 };
 
 const json = process.argv.includes("--json");

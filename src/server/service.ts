@@ -16,7 +16,8 @@ export class Service {
   #ready = false;
 
   static async start(options: ServerOptions = {}): Promise<Service> {
-    return new Service({ ...DEFAULTS, ...options }, await Models.open(options));
+    const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+    return new Service({ ...DEFAULTS, ...given }, await Models.open(options));
   }
 
   private constructor(readonly options: Settled, readonly models: Models) {
