@@ -75,8 +75,10 @@ export function serveCommand(io: Io): Command {
 
 async function run({ models, cors, device, threads, kernels, quiet, grace, ...flags }: Flags, io: Io) {
   const stop = new Promise<void>((resolve) => {
-    process.once("SIGINT", resolve);
-    process.once("SIGTERM", resolve);
+    let signals = 0;
+    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+      process.on(signal, () => ++signals > 1 ? process.exit(130) : resolve());
+    }
   });
   // Here, so that `generate` loads nothing of the server.
   const { serve } = await import("../server/serve.ts");

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import process from "node:process";
 import { call, start } from "../cli/cli.ts";
 
 /** A server in a process of its own, once it says where it is. */
 async function serve(...flags: string[]) {
-  const { child, ended } = start(["serve", "--port", "0", "--threads", "1", ...flags]);
+  const { child, ended } = start(["serve", "--port", "0", "--device", "cpu", "--threads", "1", ...flags]);
   const url = await new Promise<string>((resolve, reject) => {
     let text = "";
     child.stderr.on("data", (data) => {
@@ -13,7 +14,12 @@ async function serve(...flags: string[]) {
     });
     ended.then(({ code, err }) => reject(new Error(`ended with ${code}: ${err}`)), reject);
   });
-  return { url, ended, kill: (signal: NodeJS.Signals) => child.kill(signal) };
+  return {
+    url,
+    ended,
+    // Not child.kill(), after which Deno says that the signal ended the process, whatever did.
+    kill: (signal: NodeJS.Signals) => process.kill(child.pid!, signal),
+  };
 }
 
 const draw = (url: string, body: Record<string, unknown>, init: RequestInit = {}) =>
