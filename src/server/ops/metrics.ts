@@ -1,4 +1,5 @@
 import { prometheus } from "@hono/prometheus";
+import process from "node:process";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Service } from "../service.ts";
 
@@ -35,6 +36,14 @@ export function metrics(service: Service) {
     registers,
     collect() {
       this.set(service.files.bytes);
+    },
+  });
+  new Gauge({
+    name: "process_resident_memory_bytes",
+    help: "Resident memory of the server",
+    registers,
+    collect() {
+      this.set(process.memoryUsage().rss);
     },
   });
   const jobs = new Counter({
