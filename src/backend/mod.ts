@@ -4,7 +4,8 @@
  * @module
  */
 import type { Backend } from "./backend.ts";
-import { bunMayHaveGpu } from "./webgpu/bun.ts";
+import { mayHaveGpu } from "./webgpu/bun.ts";
+import { inNode } from "./webgpu/node.ts";
 import type { WasmOptions } from "./wasm/backend.ts";
 
 export type DeviceName = "auto" | "cpu" | "gpu" | "reference";
@@ -25,7 +26,7 @@ export async function createBackend(
   switch (device) {
     case "auto": {
       let reason = "no sign of a GPU";
-      if (!("Bun" in globalThis) || bunMayHaveGpu()) {
+      if (!("Bun" in globalThis || inNode) || mayHaveGpu()) {
         try {
           const { createWebgpuBackend } = await import("./webgpu/backend.ts");
           return await createWebgpuBackend({ realOnly: true });

@@ -1,6 +1,6 @@
 import process from "node:process";
 import type { DeviceName } from "../backend/mod.ts";
-import { bunMayHaveGpu } from "../backend/webgpu/bun.ts";
+import { mayHaveGpu } from "../backend/webgpu/bun.ts";
 
 /** What `worker.ts` imports that is not ours. */
 const PACKAGES = ["@assemblyscript/loader", "zod/mini"];
@@ -17,7 +17,7 @@ export function startWorker(device: DeviceName): Worker {
   if (!bun) return new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
   const resolve = (name: string) => [name, bun.resolveSync(name, import.meta.dirname!)];
   const packages = Object.fromEntries(PACKAGES.map(resolve));
-  if (device === "gpu" || device === "auto" && bunMayHaveGpu()) {
+  if (device === "gpu" || device === "auto" && mayHaveGpu()) {
     try {
       Object.assign(packages, Object.fromEntries(GPU_PACKAGES.map(resolve)));
     } catch {

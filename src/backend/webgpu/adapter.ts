@@ -1,5 +1,6 @@
 import { DeviceError } from "../../errors.ts";
 import { bunGpu, bunLimits, isNullAdapter } from "./bun.ts";
+import { inNode, nodeGpu } from "./node.ts";
 
 /** An adapter that may compute: it still has to pass the self-test. */
 export interface FoundAdapter {
@@ -17,7 +18,7 @@ const SOFTWARE = /llvmpipe|lavapipe|softpipe|swiftshader|microsoft basic render|
 const START_SECONDS = 30;
 
 /**
- * The fast adapter of this place: `navigator.gpu` (browsers, Deno) or Bun's package.
+ * The fast adapter of this place: `navigator.gpu` (browsers, Deno), or Bun's or Node's package.
  *
  * @throws {DeviceError} with the reason if there is none, or only one known to compute nothing.
  */
@@ -66,6 +67,7 @@ export async function openDevice({ adapter, name }: FoundAdapter): Promise<GPUDe
 export async function placeGpu(): Promise<GPU | string> {
   if (typeof navigator !== "undefined" && navigator.gpu) return navigator.gpu;
   if ("Bun" in globalThis) return await bunGpu();
+  if (inNode) return await nodeGpu();
   return "this runtime has no WebGPU (navigator.gpu)";
 }
 

@@ -29,10 +29,10 @@ export async function bunGpu(): Promise<GPU | string> {
 }
 
 /**
- * Whether `auto` should look for a GPU under Bun: on Linux it loads neither the package, 20 MB of it, nor
- * Vulkan, which warns, where there is no device file.
+ * Whether `auto` should look for a GPU under Bun and Node: on Linux it loads neither the package, 20 MB of it,
+ * nor Vulkan, which warns, where there is no device file.
  */
-export function bunMayHaveGpu(): boolean {
+export function mayHaveGpu(): boolean {
   if (process?.platform !== "linux") return true;
   const { existsSync } = process.getBuiltinModule("node:fs");
   const { VK_ICD_FILENAMES, VK_DRIVER_FILES } = process.env;
