@@ -24,6 +24,7 @@ export type {
   Step,
 } from "./pipeline/options.ts";
 export { applyPatch, removePatch } from "./tome/patch.ts";
+export type { MergeMap } from "./tome/merge_map.ts";
 export type { TokenMergingOptions } from "./tome/options.ts";
 export {
   bipartiteSoftMatchingRandom2d,

@@ -1,8 +1,9 @@
-import type { Backend, Tensor } from "../backend/backend.ts";
+import type { Backend, MergePlan, Tensor } from "../backend/backend.ts";
 import { unetForward } from "../models/unet.ts";
 import { createNoiseSource, type NoiseSource } from "../samplers/random.ts";
 import type { Sampler } from "../samplers/sampler.ts";
-import type { LayerTokens } from "../tome/plan.ts";
+import { type MergeMap, tokensMergedInto } from "../tome/merge_map.ts";
+import type { LayerTokens, Matched } from "../tome/plan.ts";
 import { Held } from "./held.ts";
 import { drawNoise, encodePicture, uploadMask } from "./latents.ts";
 import type { Model } from "./model.ts";
@@ -34,6 +35,8 @@ export class Batch {
   #mask: Tensor | undefined;
   /** What lives as long as the batch. */
   #fixed: readonly Tensor[] = [];
+  /** The last step's, kept if its merge maps were asked for. */
+  #plans: { name: string; plan: MergePlan; matched: Matched }[] = [];
 
   constructor(readonly backend: Backend, readonly model: Model, readonly input: BatchInput) {
     const { request, seeds } = input;
@@ -61,7 +64,8 @@ export class Batch {
   /** One network call and what the sampler makes of it. Returns the tokens of every transformer block. */
   step(index: number): LayerTokens[] {
     const { backend: b, model: { unet } } = this;
-    const { request: { tokenMerging, guidanceScale }, seeds, sampler, texts, timestepCond } = this.input;
+    const { request: { tokenMerging, guidanceScale, mergeMaps }, seeds, sampler, texts, timestepCond } =
+      this.input;
     const branches = texts.shape[0];
     const tokens: LayerTokens[] = [];
     const merging = tokenMerging
@@ -72,7 +76,12 @@ export class Batch {
         seeds,
         branches,
         step: index,
-        onPlan: (layer: LayerTokens) => tokens.push(layer),
+        onPlan: (layer: LayerTokens, plan?: MergePlan, matched?: Matched) => {
+          tokens.push(layer);
+          if (mergeMaps && plan) {
+            this.#plans.push({ name: layer.name, plan: b.keep(plan), matched: matched! });
+          }
+        },
       }
       : undefined;
     const { x } = this;
@@ -99,7 +108,31 @@ export class Batch {
     return tokens;
   }
 
+  /** The last step's merge maps, of every block that merged and every picture; picture 0 has number `first`. */
+  async mergeMaps(first: number): Promise<MergeMap[]> {
+    const { backend: b, input: { seeds, texts } } = this;
+    const maps: MergeMap[] = [];
+    for (const { name, plan, matched: { cells, randIdx } } of this.#plans) {
+      const { rowOf } = await b.readPlan(plan);
+      const tokens = plan.tokens, destinations = (randIdx?.length ?? 0) / plan.batch;
+      for (let i = 0; i < seeds.length; i++) {
+        const at = (texts.shape[0] - 1) * seeds.length + i; // the prompted branch comes last
+        const rows = rowOf.subarray(at * tokens, (at + 1) * tokens);
+        const drawn = randIdx?.subarray(at * destinations, (at + 1) * destinations);
+        const into = tokensMergedInto(rows, cells, drawn);
+        maps.push({ name, width: cells.width, height: cells.height, image: first + i, r: plan.merged, into });
+      }
+    }
+    this.#freePlans();
+    return maps;
+  }
+
+  #freePlans(): void {
+    for (const { plan } of this.#plans.splice(0)) this.backend.free(plan);
+  }
+
   end(): void {
+    this.#freePlans();
     this.#held.hold([]);
   }
 

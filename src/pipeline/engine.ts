@@ -8,6 +8,7 @@ import { guidanceEmbedding } from "../models/timestep_embedding.ts";
 import { vaeDecode } from "../models/vae.ts";
 import { createNoiseSource } from "../samplers/random.ts";
 import { createSampler } from "../samplers/sampler.ts";
+import type { MergeMap } from "../tome/merge_map.ts";
 import type { LayerTokens } from "../tome/plan.ts";
 import { Batch } from "./batch.ts";
 import { CallCounter, largestFitting, LargestTensor } from "./count.ts";
@@ -27,6 +28,8 @@ export interface EngineStep {
   total: number;
   timestep: number;
   seconds: number;
+  /** If they were asked for. */
+  mergeMaps?: MergeMap[];
   /** If previews were asked for: the estimate of the finished latents, `[pictures, h, w, channels]`, and its colours. */
   preview?: { latents: Float32Array; pictures: number; width: number; height: number; map: LatentColours };
 }
@@ -170,6 +173,7 @@ export class Engine implements EngineLike {
               total,
               timestep,
               seconds: stepSeconds[stepSeconds.length - 1],
+              mergeMaps: request.mergeMaps ? await batch.mergeMaps(first) : undefined,
               preview: map && { latents, pictures: count, width, height, map },
             };
           }

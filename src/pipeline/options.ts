@@ -1,5 +1,6 @@
 import type { WorkKind } from "../backend/count.ts";
 import type { NoiseSourceName } from "../samplers/random.ts";
+import type { MergeMap } from "../tome/merge_map.ts";
 import type { TokenMergingOptions } from "../tome/options.ts";
 
 /** A picture, row-major RGBA. */
@@ -38,6 +39,8 @@ export interface GenerateOptions {
   noise?: NoiseSourceName;
   /** Overrides the pipeline's patch for this run; null turns merging off. */
   tokenMerging?: TokenMergingOptions | null;
+  /** Reads what every step merged, for `Step.mergeMaps`; it costs a wait for the device in every step. */
+  mergeMaps?: boolean;
   /** Stops the run within one step; it then rejects with an `AbortError`. */
   signal?: AbortSignal;
   /** Called after every step. */
@@ -54,6 +57,8 @@ export interface Step {
   seconds: number;
   /** What the picture looks like so far, roughly: the estimate of the finished latents, through a linear map. One for each picture in work. */
   preview(): Image[];
+  /** What the transformer blocks merged, if `mergeMaps` asked for it: one for each block that merged and picture in work. */
+  mergeMaps?: MergeMap[];
   /** With the last step: what `generate` gives. */
   result?: GenerateResult;
 }
@@ -64,6 +69,8 @@ export interface Image {
   height: number;
   /** `[height · width · 4]`, RGBA. */
   data: Uint8ClampedArray<ArrayBuffer>;
+  /** Generation parameters by name, `parameters` among them: the text chunks of `png()`. */
+  text: Readonly<Record<string, string>>;
   /** A PNG file, with the generation parameters in a text chunk named `parameters`. */
   png(): Uint8Array<ArrayBuffer>;
 }
@@ -116,6 +123,7 @@ export interface Request {
   tokenMerging: Required<TokenMergingOptions> | null;
   /** Whether somebody will look at previews: each step then carries its latents. */
   previews: boolean;
+  mergeMaps: boolean;
 }
 
 /** What a model says about itself; filled from its folder and `tome_edge.json` there. */

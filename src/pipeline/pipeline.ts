@@ -110,12 +110,13 @@ export class Pipeline {
     }
   }
 
-  #step({ index, total, timestep, seconds, preview }: EngineStep): Step {
+  #step({ index, total, timestep, seconds, mergeMaps, preview }: EngineStep): Step {
     return {
       index,
       total,
       timestep,
       seconds,
+      mergeMaps,
       preview: () => {
         if (!preview) return [];
         const { latents, pictures, width, height, map } = preview;
@@ -145,7 +146,13 @@ export class Pipeline {
 
 function toImage({ width, height, data }: Picture, text: Record<string, string>): Image {
   const pixels = data as Uint8ClampedArray<ArrayBuffer>;
-  return { width, height, data: pixels, png: () => encodePng({ width, height, data: pixels }, { text }) };
+  return {
+    width,
+    height,
+    data: pixels,
+    text,
+    png: () => encodePng({ width, height, data: pixels }, { text }),
+  };
 }
 
 /** Waits in the queue, but no longer than the caller wants to. */

@@ -51,12 +51,20 @@ export function resolveRequest(
     noise: oneOf("noise", options.noise ?? "cpu", ["cpu", "philox"]),
     tokenMerging: tokenMerging === null ? null : checkTokenMerging(tokenMerging),
     previews,
+    mergeMaps: bool("mergeMaps", options.mergeMaps ?? false),
   };
 }
 
 function text(name: string, value: unknown): string {
   if (typeof value !== "string") {
     throw new TypeError(`Cannot use ${name}: expected a string, found ${describe(value)}`);
+  }
+  return value;
+}
+
+function bool(name: string, value: unknown): boolean {
+  if (typeof value !== "boolean") {
+    throw new TypeError(`Cannot use ${name}: expected true or false, found ${describe(value)}`);
   }
   return value;
 }

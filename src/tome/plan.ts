@@ -32,7 +32,14 @@ export interface MergeContext {
    * Called for every block, also where nothing merges (`after` is `before`, no plan). The plan dies with the
    * block's scope unless it is `keep`t.
    */
-  onPlan?: (layer: LayerTokens, plan?: MergePlan) => void;
+  onPlan?: (layer: LayerTokens, plan?: MergePlan, matched?: Matched) => void;
+}
+
+/** What a plan was matched on. */
+export interface Matched {
+  cells: Cells;
+  /** `[B, destinations]`; the top left token of each cell when absent. */
+  randIdx?: Int32Array;
 }
 
 /** A block's own part of the context. */
@@ -79,8 +86,9 @@ export function planLayer(b: Backend, x: Tensor, { merging, name, height, width 
     onPlan?.({ name, before, after: before });
     return NOTHING;
   }
-  const plan = b.match(x, { ...cells, r, randIdx: drawBatch(merging, { batch, destinations, name }), name });
-  onPlan?.({ name, before, after: before - plan.merged }, plan);
+  const randIdx = drawBatch(merging, { batch, destinations, name });
+  const plan = b.match(x, { ...cells, r, randIdx, name });
+  onPlan?.({ name, before, after: before - plan.merged }, plan, { cells, randIdx });
   const maps: LayerMerge = {
     merge: (x) => b.merge(plan, x),
     unmerge: (y, residual) => b.unmerge(plan, y, residual),

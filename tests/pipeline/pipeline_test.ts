@@ -7,6 +7,7 @@ import {
   type GenerateResult,
   type Image,
   loadPipeline,
+  type MergeMap,
   type Pipeline,
   removePatch,
 } from "../../src/mod.ts";
@@ -323,3 +324,39 @@ test("a disposed pipeline says so", async () => {
   await assert.rejects(pipe.generate(QUICK), /disposed/);
   await pipe.dispose();
 });
+
+test("merge maps: one for each block that merges, step and picture, at no cost to the picture", () =>
+  withPipeline(async (pipe) => {
+    const options = { ...QUICK, steps: 2, n: 2, tokenMerging: { ratio: 0.5 } };
+    const plain = await pipe.generate(options);
+    const steps: MergeMap[][] = [];
+    const mapped = await pipe.generate({
+      ...options,
+      mergeMaps: true,
+      onStep: (step) => steps.push(step.mergeMaps!),
+    });
+    assert.deepEqual(mapped.images[0].data, plain.images[0].data);
+    assert.equal(steps.length, 2);
+    for (const maps of steps) {
+      const merged = mapped.stats.tokens.filter((t) => t.after < t.before);
+      const names = merged.flatMap(({ name }) => [`${name} 0`, `${name} 1`]);
+      assert.deepEqual(maps.map(({ name, image }) => `${name} ${image}`), names);
+      for (const { width, height, r, into } of maps) {
+        assert.deepEqual([width, height, r, into.length], [24, 24, 288, 576]);
+        const gone = [...into.keys()].filter((token) => into[token] !== token);
+        assert.equal(gone.length, r);
+        const cells = gone.map((token) => {
+          const [y, x] = [Math.floor(into[token] / width), into[token] % width];
+          assert.equal(into[into[token]], into[token], "what was merged into stays");
+          return `${y >> 1} ${x >> 1} ${into[token]}`;
+        });
+        const destinations = new Set(cells);
+        const places = new Set([...destinations].map((c) => c.split(" ", 2).join(" ")));
+        assert.equal(places.size, destinations.size, "a cell of two by two has one destination");
+      }
+    }
+    assert.notDeepEqual(steps[0][0].into, steps[1][0].into, "destinations are drawn anew in every step");
+    assert.notDeepEqual(steps[0][0].into, steps[0][1].into);
+    await pipe.generate({ ...options, onStep: (step) => assert.equal(step.mergeMaps, undefined) });
+    await assert.rejects(pipe.generate({ ...options, mergeMaps: 1 as unknown as boolean }), /mergeMaps/);
+  }));
