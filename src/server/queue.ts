@@ -33,8 +33,8 @@ const MESSAGES: Record<CancelReason, [status: number, message: string]> = {
 
 /** One request for pictures on its way through the queue. */
 export class Job {
-  readonly id = crypto.randomUUID();
-  readonly createdAt = Date.now();
+  readonly id: string = crypto.randomUUID();
+  readonly createdAt: number = Date.now();
   startedAt: number | undefined;
   endedAt: number | undefined;
   state: JobState = "queued";

@@ -10,7 +10,7 @@ export class Service {
   readonly queue: Queue;
   readonly files: HostedFiles;
   /** Told of each job that ended. */
-  readonly onEnd = new Set<(job: Job) => void>();
+  readonly onEnd: Set<(job: Job) => void> = new Set();
   /** May refuse a job before it is queued, by throwing. */
   guard: ((options: JobOptions) => void) | undefined;
   #ready = false;

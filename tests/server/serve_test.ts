@@ -9,7 +9,7 @@ async function serve(...flags: string[]) {
   const url = await new Promise<string>((resolve, reject) => {
     let text = "";
     child.stderr.on("data", (data) => {
-      const match = /^(http:\S+)  serves emoji on .+; Ctrl\+C stops it\n/.exec(text += data);
+      const match = /^(http:\S+) {2}serves emoji on .+; Ctrl\+C stops it\n/.exec(text += data);
       if (match) resolve(match[1]);
     });
     ended.then(({ code, err }) => reject(new Error(`ended with ${code}: ${err}`)), reject);
