@@ -1,6 +1,6 @@
 /**
  * Scaling, cutting and pasting of RGBA pictures, as Pillow does them: separable filters, widened when shrinking,
- * alpha multiplied in while colours are mixed.
+ * alpha multiplied in while colours are mixed, rounded to bytes after each direction.
  *
  * Own code, since well-kept libraries for this are native (sharp) or bring several MB of WebAssembly.
  *
@@ -107,11 +107,11 @@ function lanczos(x: number): number {
 
 /** `[lines, from, 4]` → `[lines, to, 4]` */
 function mix(
-  x: Float32Array,
+  x: Uint8ClampedArray,
   { lines, from, to }: { lines: number; from: number; to: number },
-): Float32Array {
+): Uint8ClampedArray {
   const scale = from / to, stretch = Math.max(1, scale), reach = 3 * stretch;
-  const out = new Float32Array(lines * to * 4);
+  const out = new Uint8ClampedArray(lines * to * 4);
   for (let i = 0; i < to; i++) {
     const centre = (i + 0.5) * scale;
     const first = Math.max(0, Math.floor(centre - reach + 0.5));
@@ -131,10 +131,10 @@ function mix(
 }
 
 function convolve(
-  x: Float32Array,
+  x: Uint8ClampedArray,
   { lines, length, kernel }: { lines: number; length: number; kernel: readonly number[] },
-): Float32Array {
-  const out = new Float32Array(x.length), reach = kernel.length >> 1;
+): Uint8ClampedArray {
+  const out = new Uint8ClampedArray(x.length), reach = kernel.length >> 1;
   for (let line = 0; line < lines; line++) {
     for (let i = 0; i < length; i++) {
       for (let t = 0; t < kernel.length; t++) {
@@ -148,8 +148,8 @@ function convolve(
   return out;
 }
 
-function transpose(x: Float32Array, lines: number, length: number): Float32Array {
-  const out = new Float32Array(x.length);
+function transpose(x: Uint8ClampedArray, lines: number, length: number): Uint8ClampedArray {
+  const out = new Uint8ClampedArray(x.length);
   for (let line = 0; line < lines; line++) {
     for (let i = 0; i < length; i++) {
       for (let k = 0; k < 4; k++) out[(i * lines + line) * 4 + k] = x[(line * length + i) * 4 + k];
@@ -158,8 +158,8 @@ function transpose(x: Float32Array, lines: number, length: number): Float32Array
   return out;
 }
 
-function multiplyAlpha({ width, height, data }: RgbaImage): Float32Array {
-  const out = new Float32Array(width * height * 4);
+function multiplyAlpha({ width, height, data }: RgbaImage): Uint8ClampedArray {
+  const out = new Uint8ClampedArray(width * height * 4);
   for (let p = 0; p < out.length; p += 4) {
     const alpha = data[p + 3];
     for (let k = 0; k < 3; k++) out[p + k] = data[p + k] * alpha / 255;
@@ -168,7 +168,7 @@ function multiplyAlpha({ width, height, data }: RgbaImage): Float32Array {
   return out;
 }
 
-function divideAlpha(x: Float32Array, width: number, height: number): Pixels {
+function divideAlpha(x: Uint8ClampedArray, width: number, height: number): Pixels {
   const data = new Uint8ClampedArray(x.length);
   for (let p = 0; p < x.length; p += 4) {
     const alpha = x[p + 3];
