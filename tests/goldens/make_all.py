@@ -7,7 +7,7 @@ training = os.path.normpath(f"{here}/../../models/emoji/training")
 slow = ["--slow", os.environ["SLOW"]] if "SLOW" in os.environ else []
 # in this order: the noise floor reads what embedded writes
 SCRIPTS = {"embedded": [f"{training}/make_golden.py"], "noise_floor": [f"{here}/make_noise_floor.py"], "check": [f"{training}/check_with_diffusers.py"],
-           "emoji": [f"{here}/make_emoji.py"], "models": [f"{here}/make_models.py"], "tokenizer": [f"{here}/make_tokenizer.py", *slow],
+           "emoji": [f"{here}/make_emoji.py"], "models": [f"{here}/make_models.py"], "half_noise": [f"{here}/make_half_noise.py"], "tokenizer": [f"{here}/make_tokenizer.py", *slow],
            "tome": [f"{here}/make_tome.py"], "ops": [f"{here}/make_ops.py"], "samplers": [f"{here}/make_samplers.py"]}
 unknown = [n for n in sys.argv[1:] if n not in SCRIPTS]
 if unknown:

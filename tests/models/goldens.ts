@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -14,6 +15,12 @@ export interface Goldens {
   f32(name: string): Float32Array;
   integers(name: string): number[];
   bytes(name: string): Uint8Array;
+}
+
+/** How far a tensor may be from PyTorch's: its largest difference, and the root of the mean square of all. */
+export interface Bounds {
+  atol: number;
+  rms?: number;
 }
 
 export const path = (relative: string) => fileURLToPath(new URL(`../../${relative}`, import.meta.url));
@@ -71,12 +78,13 @@ export function uploadNchw(b: Backend, g: Goldens, name: string): Tensor {
 export async function compareNchw(
   b: Backend,
   actual: Tensor,
-  { g, name, atol }: { g: Goldens; name: string; atol: number },
+  { g, name, atol, rms }: Bounds & { g: Goldens; name: string },
 ): Promise<number> {
   const [batch, channels, height, width] = g.shape(name);
   return compare(await b.read(actual), toChannelsLast(g.f32(name), g.shape(name)), {
     name,
     atol,
+    rms,
     shape: [batch, height, width, channels],
   });
 }
@@ -84,8 +92,13 @@ export async function compareNchw(
 export function compare(
   actual: Float32Array,
   expected: Float32Array,
-  { name, atol, shape }: { name: string; atol: number; shape?: readonly number[] },
+  { name, atol, rms = Infinity, shape }: Bounds & { name: string; shape?: readonly number[] },
 ): number {
   assertClose(actual, expected, { atol, label: name, shape });
+  const mean = Math.sqrt(actual.reduce((sum, x, i) => sum + (x - expected[i]) ** 2, 0) / actual.length);
+  assert.ok(
+    mean <= rms,
+    `${name}: the root mean square of its differences is ${mean}, expected at most ${rms}`,
+  );
   return actual.reduce((worst, x, i) => Math.max(worst, Math.abs(x - expected[i])), 0);
 }
