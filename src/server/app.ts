@@ -11,6 +11,7 @@ import { auth } from "./ops/auth.ts";
 import { metrics } from "./ops/metrics.ts";
 import { ownPagesOnly } from "./ops/origin.ts";
 import { PictureRate } from "./ops/rate.ts";
+import { plain } from "./plain/mod.ts";
 import type { Service } from "./service.ts";
 
 /** What adapters hand in with a request, and what middleware leaves for handlers. */
@@ -92,5 +93,6 @@ export function createApp(service: Service): Hono<AppEnv> {
       "cross-origin-resource-policy": "cross-origin",
     });
   });
+  app.route("/", plain(service));
   return app;
 }

@@ -189,6 +189,12 @@ export class Queue {
     return this.#waiting;
   }
 
+  /** The jobs that are known, oldest first. */
+  get jobs(): Job[] {
+    this.#forget();
+    return [...this.#jobs.values()];
+  }
+
   /** The job, if it is known: ended ones are forgotten after a while. */
   get(id: string): Job | undefined {
     this.#forget();

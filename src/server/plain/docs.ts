@@ -1,0 +1,46 @@
+import { Hono } from "hono";
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import type { AppEnv } from "../app.ts";
+
+const PAGE = `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>tome-edge: HTTP reference</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="/docs/swagger-ui.css">
+</head>
+<body>
+<div id="reference"></div>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script>
+</body>
+</html>
+`;
+
+const START = `SwaggerUIBundle({ url: "/openapi.json", dom_id: "#reference", deepLinking: true });\n`;
+
+/** The specifiers are written out, so that Bun's installer and Deno's cache see them. */
+const FILES: Record<string, { type: string; url: () => string }> = {
+  "swagger-ui-bundle.js": {
+    type: "text/javascript",
+    url: () => import.meta.resolve("swagger-ui-dist/swagger-ui-bundle.js"),
+  },
+  "swagger-ui.css": { type: "text/css", url: () => import.meta.resolve("swagger-ui-dist/swagger-ui.css") },
+};
+
+/** The reference, rendered by Swagger UI from files of our own. */
+export function docs(): Hono<AppEnv> {
+  const app = new Hono<AppEnv>();
+  app.get("/", (c) => c.html(PAGE));
+  app.get("/start.js", (c) => c.body(START, 200, { "content-type": "text/javascript" }));
+  for (const [name, { type, url }] of Object.entries(FILES)) {
+    app.get(`/${name}`, async (c) => {
+      const bytes = new Uint8Array(await readFile(fileURLToPath(url())));
+      return c.body(bytes, 200, { "content-type": type, "cache-control": "max-age=86400" });
+    });
+  }
+  return app;
+}

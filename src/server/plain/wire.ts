@@ -1,0 +1,121 @@
+import type { z } from "@hono/zod-openapi";
+import { encodePng } from "../../image/png.ts";
+import type { Step } from "../../pipeline/options.ts";
+import type { Drawing, DrawnPicture } from "../draw.ts";
+import { encodeImage, type ImageFormat } from "../images/encode.ts";
+import type { Job } from "../queue.ts";
+import type { Service } from "../service.ts";
+import type { JobSchema, ResultSchema } from "./schemas.ts";
+
+export interface FileOptions {
+  format: ImageFormat;
+  quality?: number;
+}
+
+export type Result = z.output<typeof ResultSchema>;
+
+/** Base64 of bytes. */
+export function base64(bytes: Uint8Array): string {
+  let binary = "";
+  for (let at = 0; at < bytes.length; at += 0x8000) {
+    binary += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
+  }
+  return btoa(binary);
+}
+
+export function encodePicture(picture: DrawnPicture, { format, quality }: FileOptions) {
+  return encodeImage(picture, { format, quality, text: picture.text });
+}
+
+/** What a job's pictures are handed out by: encoded and hosted once for each job. */
+const hosted = new WeakMap<Drawing, Promise<{ url: string; bytes: Uint8Array<ArrayBuffer> }[]>>();
+
+export function host(drawing: Drawing, options: FileOptions, { files }: Service) {
+  let result = hosted.get(drawing);
+  if (!result) {
+    result = Promise.all(drawing.pictures.map(async (picture) => {
+      const bytes = await encodePicture(picture, options);
+      return { url: files.add({ bytes, type: `image/${options.format}` }), bytes };
+    }));
+    hosted.set(drawing, result);
+  }
+  return result;
+}
+
+export async function toResult(
+  job: Job,
+  { service, file, withBytes }: { service: Service; file: FileOptions; withBytes: boolean },
+): Promise<Result> {
+  const drawing = job.result!;
+  const urls = await host(drawing, file, service);
+  const stats = drawing.stats.at(-1)!;
+  return {
+    id: job.id,
+    images: drawing.pictures.map(({ seed, width, height, drawn }, i) => ({
+      url: (service.options.publicUrl ?? "") + urls[i].url,
+      ...withBytes && { b64_json: base64(urls[i].bytes) },
+      seed,
+      width,
+      height,
+      drawn,
+    })),
+    stats: {
+      device: stats.device,
+      sampler: stats.sampler,
+      steps: stats.steps,
+      network_calls: stats.networkCalls,
+      seconds: stats.seconds,
+      step_seconds: stats.stepSeconds,
+      tokens: stats.tokens,
+      multiply_adds: stats.multiplyAdds,
+      ceiling: stats.ceiling,
+      peak_bytes: stats.peakBytes,
+    },
+    warnings: drawing.warnings,
+  };
+}
+
+export async function toJob(
+  job: Job,
+  service: Service,
+  file: FileOptions,
+): Promise<z.output<typeof JobSchema>> {
+  return {
+    id: job.id,
+    dialect: job.options.dialect,
+    state: job.state,
+    position: job.position,
+    progress: job.progress,
+    step: job.step?.index ?? null,
+    steps: job.step?.total ?? null,
+    seconds_left: job.secondsLeft ?? null,
+    created_at: new Date(job.createdAt).toISOString(),
+    error: job.error?.message ?? null,
+    result: job.result && job.result.stats.length
+      ? await toResult(job, { service, file, withBytes: false })
+      : null,
+  };
+}
+
+/** A step's event; previews are data URLs of small PNGs, maps base64 of little-endian Int32. */
+export function toStep(
+  job: Job,
+  { index, total, timestep, seconds, preview, mergeMaps }: Step,
+  previews: boolean,
+) {
+  return {
+    index,
+    total,
+    timestep,
+    seconds,
+    progress: job.progress,
+    seconds_left: job.secondsLeft ?? null,
+    ...previews && { preview: preview().map((p) => `data:image/png;base64,${base64(encodePng(p))}`) },
+    ...mergeMaps && {
+      merge_maps: mergeMaps.map(({ into, ...map }) => ({
+        ...map,
+        into: base64(new Uint8Array(into.buffer, into.byteOffset, into.byteLength)),
+      })),
+    },
+  };
+}
