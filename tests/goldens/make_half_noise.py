@@ -1,10 +1,12 @@
 """How far the networks in float16 are from float64, by PyTorch on a CPU (products summed in float32, every tensor between
-operations rounded to float16): python3 make_half_noise.py. Writes half_noise.json, the yardstick of the GPU's float16."""
+operations rounded to float16), and the pictures that few steps give: python3 make_half_noise.py. Writes half_noise.json, the
+yardstick of the GPU's float16."""
 import json
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 from common import EMOJI, HERE, merged_unet, precision
+from make_emoji import CASES, draw, pipelines
 
 FOLDERS = {"emoji": EMOJI, "sd15_small": f"{HERE}/sd15_small"}
 OPTIONS = ("ratio", "max_downsample", "sx", "sy", "merge_attn", "merge_crossattn", "merge_mlp")
@@ -46,5 +48,15 @@ if __name__ == "__main__":
             assert torch.isfinite(d).all(), (name, k)
             out[name][k] = {"max": float(f"{float(d.abs().max()):.3g}"), "rms": float(f"{float(d.pow(2).mean().sqrt()):.3g}")}
             print(f"{name:12} {k:28} {float(want.abs().max()):8.3f} {out[name][k]}")
+    g = load_file(f"{HERE}/emoji.safetensors")
+    pipe = StableDiffusionPipeline.from_pretrained(EMOJI, safety_checker=None, torch_dtype=torch.float32)
+    pipes, out["pictures"] = pipelines(pipe), {}
+    for name, c in CASES.items():
+        if c["steps"] > 6:
+            continue
+        with precision(pipe, torch.float16, 1):
+            d = draw(pipes, c, g)[0].double() - g[f"{name}.image"].double()
+        out["pictures"][name] = {"max": float(d.abs().max()), "rms": float(f"{float(d.pow(2).mean().sqrt()):.3g}")}
+        print(name, out["pictures"][name])
     with open(f"{HERE}/half_noise.json", "w") as f:
         f.write(json.dumps(out, indent=1) + "\n")
