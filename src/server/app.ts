@@ -11,6 +11,7 @@ import { auth } from "./ops/auth.ts";
 import { metrics } from "./ops/metrics.ts";
 import { ownPagesOnly } from "./ops/origin.ts";
 import { PictureRate } from "./ops/rate.ts";
+import { openai } from "./openai/mod.ts";
 import { plain } from "./plain/mod.ts";
 import type { Service } from "./service.ts";
 
@@ -93,6 +94,7 @@ export function createApp(service: Service): Hono<AppEnv> {
       "cross-origin-resource-policy": "cross-origin",
     });
   });
+  app.route("/v1", openai(service));
   app.route("/", plain(service));
   return app;
 }

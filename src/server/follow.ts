@@ -4,7 +4,7 @@ import type { Job } from "./queue.ts";
 
 /**
  * What the job made, for a request that waits for it: a client that goes away no longer follows the job. The
- * signal is let go of before the answer, since Deno aborts it after an answer that succeeded, too.
+ * signal is let go of before the answer, since Deno, unless told otherwise, aborts it after an answer that succeeded, too.
  */
 export async function untilDone(job: Job, signal: AbortSignal): Promise<Drawing> {
   const release = job.follow();

@@ -1,6 +1,6 @@
 import { Hono } from "hono";
 import { readFile } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import type { AppEnv } from "../app.ts";
 
 const PAGE = `<!doctype html>
@@ -22,23 +22,18 @@ const PAGE = `<!doctype html>
 
 const START = `SwaggerUIBundle({ url: "/openapi.json", dom_id: "#reference", deepLinking: true });\n`;
 
-/** The specifiers are written out, so that Bun's installer and Deno's cache see them. */
-const FILES: Record<string, { type: string; url: () => string }> = {
-  "swagger-ui-bundle.js": {
-    type: "text/javascript",
-    url: () => import.meta.resolve("swagger-ui-dist/swagger-ui-bundle.js"),
-  },
-  "swagger-ui.css": { type: "text/css", url: () => import.meta.resolve("swagger-ui-dist/swagger-ui.css") },
-};
+const FILES = { "swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css" };
 
 /** The reference, rendered by Swagger UI from files of our own. */
 export function docs(): Hono<AppEnv> {
   const app = new Hono<AppEnv>();
   app.get("/", (c) => c.html(PAGE));
   app.get("/start.js", (c) => c.body(START, 200, { "content-type": "text/javascript" }));
-  for (const [name, { type, url }] of Object.entries(FILES)) {
+  for (const [name, type] of Object.entries(FILES)) {
     app.get(`/${name}`, async (c) => {
-      const bytes = new Uint8Array(await readFile(fileURLToPath(url())));
+      // Its one module that is small: where its files are.
+      const { default: folder } = await import("swagger-ui-dist/absolute-path.js");
+      const bytes = new Uint8Array(await readFile(join(folder(), name)));
       return c.body(bytes, 200, { "content-type": type, "cache-control": "max-age=86400" });
     });
   }

@@ -2,6 +2,7 @@ import type { z } from "@hono/zod-openapi";
 import { encodePng } from "../../image/png.ts";
 import type { Step } from "../../pipeline/options.ts";
 import type { Drawing, DrawnPicture } from "../draw.ts";
+import { base64 } from "../images/base64.ts";
 import { encodeImage, type ImageFormat } from "../images/encode.ts";
 import type { Job } from "../queue.ts";
 import type { Service } from "../service.ts";
@@ -13,15 +14,6 @@ export interface FileOptions {
 }
 
 export type Result = z.output<typeof ResultSchema>;
-
-/** Base64 of bytes. */
-export function base64(bytes: Uint8Array): string {
-  let binary = "";
-  for (let at = 0; at < bytes.length; at += 0x8000) {
-    binary += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
-  }
-  return btoa(binary);
-}
 
 export function encodePicture(picture: DrawnPicture, { format, quality }: FileOptions) {
   return encodeImage(picture, { format, quality, text: picture.text });
