@@ -28,7 +28,13 @@ interface Info {
 }
 
 const root = new URL("..", import.meta.url);
-const entries = ["src/mod.ts", "src/cli/main.ts", "src/pipeline/worker.ts", "bench/run.ts"];
+const entries = [
+  "src/mod.ts",
+  "src/cli/main.ts",
+  "src/server/mod.ts",
+  "src/pipeline/worker.ts",
+  "bench/run.ts",
+];
 const graph = new Map<string, string[]>();
 for (const entry of entries) {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {

@@ -2,8 +2,10 @@ import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { contextStorage, tryGetContext } from "hono/context-storage";
 import { cors } from "hono/cors";
-import { requestId, type RequestIdVariables } from "hono/request-id";
+import { requestId } from "hono/request-id";
 import { secureHeaders } from "hono/secure-headers";
+import { a1111 } from "./a1111/mod.ts";
+import type { AppEnv } from "./env.ts";
 import { errorResponse } from "./error_shapes.ts";
 import { HttpError, toHttpError } from "./errors.ts";
 import { accessLog, logJobs } from "./ops/access_log.ts";
@@ -14,12 +16,6 @@ import { PictureRate } from "./ops/rate.ts";
 import { openai } from "./openai/mod.ts";
 import { plain } from "./plain/mod.ts";
 import type { Service } from "./service.ts";
-
-/** What adapters hand in with a request, and what middleware leaves for handlers. */
-export interface AppEnv {
-  Bindings: { remoteAddress?: string };
-  Variables: RequestIdVariables;
-}
 
 /** The whole server as one fetch handler: one for each service. */
 export function createApp(service: Service): Hono<AppEnv> {
@@ -95,6 +91,7 @@ export function createApp(service: Service): Hono<AppEnv> {
     });
   });
   app.route("/v1", openai(service));
+  app.route("/sdapi/v1", a1111(service));
   app.route("/", plain(service));
   return app;
 }

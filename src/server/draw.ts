@@ -1,6 +1,7 @@
 import { AbortError } from "../errors.ts";
 import { resizePicture } from "../image/resize.ts";
-import type { GenerateOptions, Picture, Stats } from "../pipeline/options.ts";
+import type { GenerateOptions } from "../pipeline/options.ts";
+import type { Drawing } from "./drawing.ts";
 import { drawSize } from "./draw_size.ts";
 import { HttpError } from "./errors.ts";
 import type { ModelEntry, Models } from "./models.ts";
@@ -12,24 +13,6 @@ export interface Pass {
   options: Omit<GenerateOptions, "signal" | "onStep">;
   /** Draw near the model's own size and scale up where far more is asked for. Otherwise exactly what is asked for. */
   upscale: boolean;
-}
-
-/** A picture to hand out. */
-export interface DrawnPicture extends Picture {
-  data: Uint8ClampedArray<ArrayBuffer>;
-  seed: number;
-  /** The size that the network drew; it was scaled from there. */
-  drawn: { width: number; height: number };
-  /** Text chunks, `parameters` among them. */
-  text: Record<string, string>;
-}
-
-/** What a job made. */
-export interface Drawing {
-  pictures: DrawnPicture[];
-  /** One for each pass. */
-  stats: Stats[];
-  warnings: string[];
 }
 
 export interface DrawInput {

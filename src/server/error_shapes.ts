@@ -1,6 +1,6 @@
 import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
-import type { AppEnv } from "./app.ts";
+import type { AppEnv } from "./env.ts";
 import type { HttpError } from "./errors.ts";
 
 /** Answers with an error in the shape of the dialect that the path belongs to. */

@@ -1,5 +1,5 @@
 import type { Step } from "../pipeline/options.ts";
-import type { Drawing } from "./draw.ts";
+import type { Drawing } from "./drawing.ts";
 import type { Job } from "./queue.ts";
 
 /**

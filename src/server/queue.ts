@@ -1,6 +1,6 @@
 import { AbortError } from "../errors.ts";
 import type { Step } from "../pipeline/options.ts";
-import type { Drawing } from "./draw.ts";
+import type { Drawing } from "./drawing.ts";
 import { HttpError } from "./errors.ts";
 
 export type JobState = "queued" | "running" | "done" | "failed" | "cancelled";

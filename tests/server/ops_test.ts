@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createApp } from "../../src/server/app.ts";
-import type { Drawing } from "../../src/server/draw.ts";
+import type { Drawing } from "../../src/server/drawing.ts";
 import { HostedFiles } from "../../src/server/files.ts";
 import { PictureRate } from "../../src/server/ops/rate.ts";
 import type { ServerOptions } from "../../src/server/options.ts";

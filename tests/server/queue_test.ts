@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Step } from "../../src/pipeline/options.ts";
-import type { Drawing } from "../../src/server/draw.ts";
+import type { Drawing } from "../../src/server/drawing.ts";
 import { HttpError } from "../../src/server/errors.ts";
 import { news } from "../../src/server/follow.ts";
 import { type Job, Queue } from "../../src/server/queue.ts";

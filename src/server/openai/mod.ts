@@ -6,8 +6,9 @@
 import { type Context, Hono } from "hono";
 import { streamSSE } from "hono/streaming";
 import type { GenerateOptions, Picture } from "../../pipeline/options.ts";
-import type { AppEnv } from "../app.ts";
-import { draw, type Drawing } from "../draw.ts";
+import type { AppEnv } from "../env.ts";
+import { draw } from "../draw.ts";
+import type { Drawing } from "../drawing.ts";
 import { openaiError } from "../error_shapes.ts";
 import { HttpError, toHttpError } from "../errors.ts";
 import { news, untilDone } from "../follow.ts";

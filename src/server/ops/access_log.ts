@@ -1,5 +1,5 @@
 import type { MiddlewareHandler } from "hono";
-import type { AppEnv } from "../app.ts";
+import type { AppEnv } from "../env.ts";
 import type { Settled } from "../options.ts";
 import type { Service } from "../service.ts";
 

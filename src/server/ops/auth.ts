@@ -1,6 +1,6 @@
 import type { MiddlewareHandler } from "hono";
 import { timingSafeEqual } from "hono/utils/buffer";
-import type { AppEnv } from "../app.ts";
+import type { AppEnv } from "../env.ts";
 import { HttpError } from "../errors.ts";
 
 /** What anybody may fetch: probes, and pictures whose names cannot be guessed (OpenAI's clients send no key there). */

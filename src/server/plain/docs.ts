@@ -1,7 +1,7 @@
 import { Hono } from "hono";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { AppEnv } from "../app.ts";
+import type { AppEnv } from "../env.ts";
 
 const PAGE = `<!doctype html>
 <html lang="en">

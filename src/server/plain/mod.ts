@@ -8,7 +8,7 @@ import type { Context } from "hono";
 import { streamSSE } from "hono/streaming";
 import { VERSION } from "../../version.ts";
 import type { GenerateOptions } from "../../pipeline/options.ts";
-import type { AppEnv } from "../app.ts";
+import type { AppEnv } from "../env.ts";
 import { draw } from "../draw.ts";
 import { problem } from "../error_shapes.ts";
 import { HttpError, toHttpError } from "../errors.ts";

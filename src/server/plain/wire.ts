@@ -1,7 +1,7 @@
 import type { z } from "@hono/zod-openapi";
 import { encodePng } from "../../image/png.ts";
 import type { Step } from "../../pipeline/options.ts";
-import type { Drawing, DrawnPicture } from "../draw.ts";
+import type { Drawing, DrawnPicture } from "../drawing.ts";
 import { base64 } from "../images/base64.ts";
 import { encodeImage, type ImageFormat } from "../images/encode.ts";
 import type { Job } from "../queue.ts";
