@@ -23,6 +23,7 @@ export type {
   Stats,
   Step,
 } from "./pipeline/options.ts";
+export type { LoadProgress } from "./checkpoint/http_source.ts";
 export { applyPatch, removePatch } from "./tome/patch.ts";
 export type { MergeMap } from "./tome/merge_map.ts";
 export type { TokenMergingOptions } from "./tome/options.ts";

@@ -50,7 +50,8 @@ export async function openModelFolder(
   const source = typeof folder === "string" ? localFolder(folder) : folder;
   if (!(await source.has("model_index.json"))) {
     const kind = await source.kind();
-    const found = kind === "folder" ? "no such file in it" : kind === "file" ? "a file" : "nothing there";
+    const found = source.absence?.("model_index.json") ??
+      (kind === "folder" ? "no such file in it" : kind === "file" ? "a file" : "nothing there");
     throw new CheckpointError(
       `Cannot open model ${
         quote(source.name)

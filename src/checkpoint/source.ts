@@ -1,6 +1,6 @@
 /**
  * Where checkpoint bytes come from. Readers know only `ByteSource` and `FolderSource`, so that a file, a Blob
- * and (later) an HTTP range request are one thing to them.
+ * and an HTTP range request are one thing to them.
  *
  * @module
  */
@@ -26,6 +26,16 @@ export interface FolderSource {
   has(path: string): Promise<boolean>;
   /** @throws {CheckpointError} if there is no such file or it cannot be read. */
   open(path: string): Promise<ByteSource>;
+  /** What a model in it is called, where that is not the end of `name`. */
+  title?(): Promise<string>;
+  /** For messages: how `has` knew that a file is not there. */
+  absence?(path: string): string | undefined;
+  /** Of weight files, in the order of preference; undefined stands for the plain ones. */
+  readonly variants?: readonly (string | undefined)[];
+  /** What the caller should know about how it was read. */
+  readonly notes?: readonly string[];
+  /** Ends what is under way. */
+  close?(): Promise<void>;
 }
 
 /** Files below this are read whole: configurations, vocabularies. */
@@ -132,6 +142,10 @@ export function localFolder(path: string): FolderSource {
   const at = (file: string) => `${path.replace(/[/\\]+$/, "")}/${file}`;
   return {
     name: path,
+    async title() {
+      const { basename, resolve } = await import("node:path");
+      return basename(resolve(path));
+    },
     async kind() {
       const { stat } = await import("node:fs/promises");
       try {

@@ -118,7 +118,7 @@ function namesOf(name: string): string[] {
 
 /**
  * Opens the weights of one network of a diffusers folder: one `.safetensors` or several with an index, of the
- * variant asked for ("fp16"), else the plain ones, else those of variant fp16.
+ * variant asked for ("fp16"), else of the folder's own preference: the plain ones, else those of variant fp16.
  *
  * @throws {CheckpointError} naming the file that is missing or damaged.
  */
@@ -128,7 +128,7 @@ export async function openWeights(
   options: { variant?: string } = {},
 ): Promise<WeightMap> {
   const stem = component === "text_encoder" ? "model" : "diffusion_pytorch_model";
-  const variants = options.variant === undefined ? [undefined, "fp16"] : [options.variant];
+  const variants = options.variant === undefined ? folder.variants ?? [undefined, "fp16"] : [options.variant];
   for (const variant of variants) {
     const dot = variant === undefined ? "" : `.${variant}`;
     const single = `${component}/${stem}${dot}.safetensors`;

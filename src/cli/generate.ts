@@ -43,6 +43,7 @@ interface Flags {
   device: "auto" | "cpu" | "gpu" | "reference";
   threads?: number;
   kernels?: "fast" | "strict";
+  cache: boolean;
   quiet: boolean;
   json: boolean;
 }
@@ -62,6 +63,9 @@ Examples:
     tome-edge generate "a panda face, cartoon, on pink" --seed 7 --kernels strict --out panda.png
   Your own checkpoint, a diffusers folder with .safetensors:
     tome-edge generate "a lighthouse at dusk" --model ./stable-diffusion-v1-5 --steps 20 --out lighthouse.png
+  A model from a URL or the hub (HF_TOKEN for a private one), cached under ~/.cache/tome-edge:
+    tome-edge generate "a lighthouse at dusk" --model https://example.org/models/small-sd/ --out lighthouse.png
+    tome-edge generate "a lighthouse at dusk" --model hf://owner/name@main --out lighthouse.png
   Start from a picture, and repaint only where the mask is white:
     tome-edge generate "a 3d icon of a green apple" --image apple.png --mask mask.png --strength 0.8 --out green.png
 
@@ -112,7 +116,11 @@ export function generateCommand(io: Io): Command {
       false,
     )
     .optionsGroup("Engine:")
-    .option("--model <folder>", "a diffusers folder with .safetensors (the embedded emoji model)")
+    .option(
+      "--model <place>",
+      "a diffusers folder with .safetensors: a path, a URL, or owner/name on the Hugging Face hub (the embedded emoji model)",
+    )
+    .option("--no-cache", "keep nothing of a model from the network for the next time")
     .addOption(
       new Option("--device <name>", "where to compute").choices(["auto", "cpu", "gpu", "reference"]).default(
         "auto",
@@ -149,6 +157,9 @@ async function generate(prompt: string, { flags, io }: { flags: Flags; io: Io })
       kernels: flags.kernels,
       // Nothing else needs this thread, and on Deno a worker's own workers take a second to start.
       worker: false,
+      signal: controller.signal,
+      onProgress: (progress) => report.loading(progress),
+      cache: flags.cache,
     });
     const loadSeconds = (performance.now() - start) / 1000;
     const options: GenerateOptions = {
@@ -168,6 +179,7 @@ async function generate(prompt: string, { flags, io }: { flags: Flags; io: Io })
       tokenMerging,
       signal: controller.signal,
     };
+    const notes = pipe.info.notes ?? [];
     const result = await draw(pipe, options, report);
     const plain = flags.compare && tokenMerging
       ? await draw(pipe, { ...options, seed: result.stats.seed, tokenMerging: null }, report)
@@ -178,10 +190,10 @@ async function generate(prompt: string, { flags, io }: { flags: Flags; io: Io })
       const { images, ...rest } = result;
       const sizes = images.map(({ width, height }, i) => ({ file: files[i], width, height }));
       io.out(
-        JSON.stringify({ images: sizes, loadSeconds, ...rest, comparison }, null, 2) + "\n",
+        JSON.stringify({ images: sizes, loadSeconds, notes, ...rest, comparison }, null, 2) + "\n",
       );
     } else if (!flags.quiet) {
-      for (const line of summary(result, { files, loadSeconds, comparison })) {
+      for (const line of summary(result, { files, loadSeconds, notes, comparison })) {
         io.out(line + "\n");
       }
     }
@@ -246,14 +258,15 @@ function compare(merged: GenerateResult, plain: GenerateResult) {
 
 function summary(
   { images, stats, warnings }: GenerateResult,
-  { files, loadSeconds, comparison }: {
+  { files, loadSeconds, notes, comparison }: {
     files: string[];
     loadSeconds: number;
+    notes: readonly string[];
     comparison?: ReturnType<typeof compare>;
   },
 ): string[] {
   const { seconds } = stats;
-  const lines = warnings.map((w) => `note: ${w}`);
+  const lines = [...notes, ...warnings].map((w) => `note: ${w}`);
   images.forEach(({ width, height }, i) =>
     lines.push(`${files[i]}  ${width}x${height}, seed ${stats.seed + i}`)
   );

@@ -1,9 +1,11 @@
 import cliProgress from "cli-progress";
 import process from "node:process";
-import type { Step } from "../mod.ts";
+import type { LoadProgress, Step } from "../mod.ts";
 import type { Io } from "./io.ts";
 
 export interface Reporter {
+  /** Of a model that comes over the network. */
+  loading(progress: LoadProgress): void;
   step(step: Pick<Step, "index" | "total" | "seconds">): void;
   /** Leaves the terminal as it was; safe to call at any time, and again. */
   stop(): void;
@@ -11,25 +13,43 @@ export interface Reporter {
 
 /** A bar with step time and time left on a terminal, a plain line for every tenth of the run elsewhere; on stderr. */
 export function progress({ quiet, io }: { quiet: boolean; io: Io }): Reporter {
-  if (quiet) return { step() {}, stop() {} };
+  if (quiet) return { loading() {}, step() {}, stop() {} };
   return io.columns === undefined ? lines(io) : bar(io.columns);
 }
 
 function bar(columns: number): Reporter {
   const pace = new Pace();
   let current: InstanceType<typeof cliProgress.SingleBar> | undefined;
+  let currentFile: string | undefined;
+  // Nothing of the terminal is changed (cursor, wrapping), so that nothing is left changed by a kill.
+  const options = { stream: process.stderr, linewrap: true, gracefulExit: false };
+  const barsize = Math.max(4, Math.min(40, columns - 45));
   return {
+    loading({ file, loaded, total }) {
+      if (total === undefined || total < SMALL_BYTES) return;
+      if (!current || file !== currentFile) {
+        current?.stop();
+        const short = file.length > 44 ? `…${file.slice(-43)}` : file;
+        current = new cliProgress.SingleBar({
+          ...options,
+          format: `{bar} {percentage}% of ${megabytes(total)}  ${short}`,
+          barsize: Math.min(barsize, Math.max(4, columns - 25 - short.length)),
+        }, cliProgress.Presets.shades_classic);
+        currentFile = file;
+        current.start(total, loaded);
+      } else current.update(loaded);
+      if (loaded !== total) return;
+      current.stop();
+      current = undefined;
+    },
     step({ index, total, seconds }) {
       const { step, left } = pace.add(seconds, { index, total });
       if (!current || index === 1) {
         current?.stop();
-        // Nothing of the terminal is changed (cursor, wrapping), so that nothing is left changed by a kill.
         current = new cliProgress.SingleBar({
-          stream: process.stderr,
+          ...options,
           format: "{bar} {value}/{total}  {step} a step, {left} left",
-          barsize: Math.max(4, Math.min(40, columns - 45)),
-          linewrap: true,
-          gracefulExit: false,
+          barsize,
         }, cliProgress.Presets.shades_classic);
         current.start(total, index, { step, left });
       } else current.update(index, { step, left });
@@ -42,7 +62,15 @@ function bar(columns: number): Reporter {
 function lines(io: Io): Reporter {
   const pace = new Pace();
   let printed = 0;
+  const printedFiles = new Map<string, number>();
   return {
+    loading({ file, loaded, total }) {
+      if (total === undefined || total < SMALL_BYTES) return;
+      const tenth = Math.floor(loaded / total * 10);
+      if (tenth === (printedFiles.get(file) ?? 0)) return;
+      printedFiles.set(file, tenth);
+      io.err(`${file}: ${tenth * 10}% of ${megabytes(total)}\n`);
+    },
     step({ index, total, seconds }) {
       if (index === 1) printed = 0;
       const { step, left } = pace.add(seconds, { index, total });
@@ -53,6 +81,13 @@ function lines(io: Io): Reporter {
     },
     stop() {},
   };
+}
+
+/** Of files below this, which come in a moment, nothing is said. */
+const SMALL_BYTES = 1 << 20;
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 /** The median of the steps so far: one slow step changes no forecast. */

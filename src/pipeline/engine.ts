@@ -2,6 +2,7 @@ import type { Backend, Tensor } from "../backend/backend.ts";
 import { countWork, type WorkEntry, WorkLog } from "../backend/count.ts";
 import { type BackendOptions, createBackend, type DeviceName } from "../backend/mod.ts";
 import type { UnetConfig } from "../checkpoint/configs.ts";
+import type { LocationOptions } from "../checkpoint/location.ts";
 import { AbortError, DeviceError } from "../errors.ts";
 import { clipTextForward } from "../models/clip_text.ts";
 import { guidanceEmbedding } from "../models/timestep_embedding.ts";
@@ -18,7 +19,7 @@ import type { ModelInfo, Picture, Request, Stats } from "./options.ts";
 import { tensorToPicture } from "./pixels.ts";
 import { fitLatentColours, type LatentColours } from "./preview.ts";
 
-export interface EngineOptions extends BackendOptions {
+export interface EngineOptions extends BackendOptions, LocationOptions {
   device?: DeviceName;
 }
 
@@ -70,12 +71,13 @@ export class Engine implements EngineLike {
   #colours: LatentColours | undefined;
   #largest: LargestTensor | undefined;
 
-  static async load(folder: string, { device = "auto", ...options }: EngineOptions): Promise<Engine> {
+  static async load(location: string, { device = "auto", ...options }: EngineOptions): Promise<Engine> {
     const work = new WorkLog();
+    let { signal, onProgress } = options;
     const load = async (device: DeviceName): Promise<Loaded> => {
       const backend = countWork(await createBackend(device, options), work);
       try {
-        return { backend, model: await loadModel(backend, folder) };
+        return { backend, model: await loadModel(backend, location, { ...options, signal, onProgress }) };
       } catch (error) {
         await backend.dispose();
         throw error;
@@ -86,6 +88,8 @@ export class Engine implements EngineLike {
     } catch (error) {
       if (!(device === "auto" && error instanceof DeviceError)) throw error;
       return new Engine(await load("cpu"), work, undefined); // a model too large for the GPU
+    } finally {
+      signal = onProgress = undefined; // they are of this call, not of a later load on another device
     }
   }
 

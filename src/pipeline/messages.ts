@@ -1,10 +1,12 @@
+import type { LoadProgress } from "../checkpoint/http_source.ts";
 import { AbortError, CheckpointError, DeviceError } from "../errors.ts";
 import type { EngineOptions, EngineResult, EngineStep } from "./engine.ts";
 import type { ModelInfo, Request } from "./options.ts";
 
 /** What the caller's side says to the worker. */
 export type ToWorker =
-  | { type: "load"; model: string; options: EngineOptions }
+  /** Of id 0, for `abort`. Functions and signals do not cross: progress and abort come by message. */
+  | { type: "load"; model: string; options: Omit<EngineOptions, "signal" | "onProgress">; progress: boolean }
   | { type: "run"; id: number; request: Request }
   | { type: "abort"; id: number }
   | { type: "dispose" };
@@ -12,6 +14,7 @@ export type ToWorker =
 /** What the worker answers. */
 export type FromWorker =
   | { type: "ready" }
+  | { type: "progress"; progress: LoadProgress }
   | { type: "loaded"; info: ModelInfo }
   | { type: "step"; id: number; step: EngineStep }
   | { type: "done"; id: number; result: EngineResult }

@@ -1,10 +1,10 @@
-import { readFile } from "node:fs/promises";
-import { basename, join, resolve } from "node:path";
 import * as z from "zod/mini";
 import type { Backend } from "../backend/backend.ts";
 import { openModelFolder } from "../checkpoint/folder.ts";
+import { type LocationOptions, openLocation } from "../checkpoint/location.ts";
+import { type FolderSource, readJson } from "../checkpoint/source.ts";
 import type { Component, WeightMap } from "../checkpoint/weight_map.ts";
-import { CheckpointError } from "../errors.ts";
+import { AbortError, CheckpointError } from "../errors.ts";
 import { type ClipText, loadClipText } from "../models/clip_text.ts";
 import { loadUnet, type Unet } from "../models/unet.ts";
 import { loadVae, type Vae } from "../models/vae.ts";
@@ -28,14 +28,25 @@ const Extras = z.strictObject({
   defaults: z.optional(z.strictObject({ steps: z.optional(z.int()), guidanceScale: z.optional(z.number()) })),
 });
 
-export async function loadModel(b: Backend, path: string): Promise<Model> {
-  const folder = await openModelFolder(path);
+/** `location` is a path, a URL or a name on a hub: see `openLocation`. */
+export async function loadModel(b: Backend, location: string, options: LocationOptions = {}): Promise<Model> {
+  const source = await openLocation(location, options);
+  try {
+    return await loadFrom(b, source, options.signal);
+  } finally {
+    await source.close?.();
+  }
+}
+
+async function loadFrom(b: Backend, source: FolderSource, signal?: AbortSignal): Promise<Model> {
+  const folder = await openModelFolder(source);
   // What diffusers' pipelines do to an old checkpoint's config; its seeds mean nothing otherwise.
   const asPipelines = { ...folder.scheduler as object, steps_offset: 1, clip_sample: false };
-  const scheduler = parseSchedulerConfig(asPipelines, `${path}/scheduler/scheduler_config.json`);
+  const scheduler = parseSchedulerConfig(asPipelines, `${source.name}/scheduler/scheduler_config.json`);
   const tokenizer = ClipTokenizer.fromFiles(folder.tokenizer);
-  const extras = await readExtras(path);
+  const extras = await readExtras(source);
   const load = async <T>(component: Component, body: (weights: WeightMap) => Promise<T>): Promise<T> => {
+    if (signal?.aborted) throw new AbortError(`Stopped before loading ${component}`);
     const weights = await folder.weights(component);
     try {
       const network = await body(weights);
@@ -57,7 +68,8 @@ export async function loadModel(b: Backend, path: string): Promise<Model> {
     tokenizer,
     scheduler,
     info: {
-      name: basename(resolve(path)),
+      name: await source.title?.() ?? source.name,
+      notes: source.notes?.length ? source.notes : undefined,
       factor: vae.factor,
       nativeWidth: width * vae.factor,
       nativeHeight: height * vae.factor,
@@ -68,19 +80,15 @@ export async function loadModel(b: Backend, path: string): Promise<Model> {
   };
 }
 
-async function readExtras(path: string): Promise<z.output<typeof Extras>> {
-  const file = join(path, "tome_edge.json");
-  let text: string;
+async function readExtras(folder: FolderSource): Promise<z.output<typeof Extras>> {
+  const file = "tome_edge.json";
+  if (!await folder.has(file)) return {}; // most folders have none
+  const json = await readJson(folder, file);
   try {
-    text = await readFile(file, "utf8");
-  } catch {
-    return {}; // most folders have none
-  }
-  try {
-    return Extras.parse(JSON.parse(text));
+    return Extras.parse(json);
   } catch (error) {
     throw new CheckpointError(
-      `Cannot use ${file}: expected attribution and defaults, found ${
+      `Cannot use ${folder.name}/${file}: expected attribution and defaults, found ${
         (error as Error).message.replace(/\s+/g, " ")
       }`,
     );

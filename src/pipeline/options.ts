@@ -140,4 +140,6 @@ export interface ModelInfo {
   defaults: { steps?: number; guidanceScale?: number };
   sampler: string;
   device: string;
+  /** What the caller should know about how it was loaded, such as why nothing was cached. */
+  notes?: readonly string[];
 }

@@ -1,4 +1,4 @@
-import { fileURLToPath } from "node:url";
+import { inBrowser } from "../checkpoint/place.ts";
 import { AbortError } from "../errors.ts";
 import { formatParameters } from "../image/parameters.ts";
 import { encodePng } from "../image/png.ts";
@@ -19,7 +19,10 @@ export interface LoadOptions extends EngineOptions {
 export const EMBEDDED_MODEL: URL = new URL("../../models/emoji/", import.meta.url);
 
 /**
- * Loads a diffusers folder with `.safetensors` weights.
+ * Loads a diffusers folder with `.safetensors` weights: from a path, a URL (https, http, file), or a hub by
+ * `hf://owner/name@revision`. Over the network, files are read by byte range and cached for the next time, on
+ * disk or by the browser's `Cache` API (`cache: false` for neither); `onProgress` says how far it is, and
+ * `signal` stops it.
  *
  * Throws a `CheckpointError` that names the file or tensor for a folder that cannot be used, and a `DeviceError`
  * for a device that cannot.
@@ -36,8 +39,13 @@ export async function loadPipeline(
   options: LoadOptions = {},
 ): Promise<Pipeline> {
   const { worker = true, ...engineOptions } = options;
-  const folder = model instanceof URL || /^file:/.test(model) ? fileURLToPath(model) : model;
-  return new Pipeline(await (worker ? RemoteEngine : Engine).load(folder, engineOptions));
+  let location = String(model);
+  // A page's paths are relative to it; to a worker they would be relative to the worker's script.
+  if (inBrowser && !/^[a-z][a-z0-9+.-]+:/i.test(location)) {
+    const { document, location: here } = globalThis as { document?: { baseURI: string }; location: Location };
+    location = new URL(location, document?.baseURI ?? here.href).href;
+  }
+  return new Pipeline(await (worker ? RemoteEngine : Engine).load(location, engineOptions));
 }
 
 /** A loaded model. Runs are done one after the other, in the order of the calls. */

@@ -16,13 +16,28 @@ export class RemoteEngine implements EngineLike {
   #dead: string | undefined;
   #nextId = 1;
 
-  static async load(model: string, options: EngineOptions): Promise<RemoteEngine> {
+  static async load(
+    model: string,
+    { signal, onProgress, ...options }: EngineOptions,
+  ): Promise<RemoteEngine> {
+    if (signal?.aborted) throw new AbortError();
+    const abort = () => worker.postMessage({ type: "abort", id: 0 } satisfies ToWorker);
     const worker = startWorker(options.device ?? "auto");
     try {
       const info = await new Promise<ModelInfo>((resolve, reject) => {
         worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
-          if (data.type === "ready") worker.postMessage({ type: "load", model, options } satisfies ToWorker);
-          else if (data.type === "loaded") resolve(data.info);
+          if (data.type === "ready") {
+            const progress = onProgress !== undefined;
+            worker.postMessage({ type: "load", model, options, progress } satisfies ToWorker);
+            signal?.addEventListener("abort", abort, { once: true });
+            if (signal?.aborted) abort();
+          } else if (data.type === "progress") {
+            try {
+              onProgress?.(data.progress);
+            } catch (error) {
+              reject(error);
+            }
+          } else if (data.type === "loaded") resolve(data.info);
           else if (data.type === "failed") reject(restoreError(data.error));
         };
         worker.onerror = (event) => {
@@ -36,6 +51,8 @@ export class RemoteEngine implements EngineLike {
     } catch (error) {
       worker.terminate();
       throw error;
+    } finally {
+      signal?.removeEventListener("abort", abort);
     }
   }
 

@@ -13,14 +13,25 @@ const running = new Map<number, AbortController>();
 
 scope.onmessage = async ({ data: message }) => {
   switch (message.type) {
-    case "load":
+    case "load": {
+      const controller = new AbortController();
+      running.set(0, controller);
       try {
-        engine = await Engine.load(message.model, message.options);
+        engine = await Engine.load(message.model, {
+          ...message.options,
+          signal: controller.signal,
+          onProgress: message.progress
+            ? (progress) => scope.postMessage({ type: "progress", progress })
+            : undefined,
+        });
         scope.postMessage({ type: "loaded", info: engine.info });
       } catch (error) {
         scope.postMessage({ type: "failed", error: plainError(error) });
+      } finally {
+        running.delete(0);
       }
       return;
+    }
     case "run":
       return await run(message.id, message.request);
     case "abort":
