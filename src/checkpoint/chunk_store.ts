@@ -69,15 +69,14 @@ async function defaultFolder(): Promise<string | undefined> {
 
 /** `FOLDER/HASH of the URL/HASH of the version/CHUNK`. Files appear whole, by renaming, and never change. */
 function folderStore(folder: string): ChunkStore {
-  const imports = Promise.all([import("node:fs/promises"), import("node:path"), import("node:crypto")]);
+  const imports = Promise.all([import("node:fs/promises"), import("node:path")]);
   const places = async (url: string, version?: Version) => {
-    const [fs, { join }, { createHash, randomUUID }] = await imports;
-    const hash = (text: string) => createHash("sha256").update(text).digest("hex").slice(0, 32);
-    const file = join(folder, hash(url));
-    const version_ = version && join(file, hash(`${version.size} ${version.validator}`));
+    const [fs, { join }] = await imports;
+    const file = join(folder, await hash(url));
+    const inVersion = version && join(file, await hash(`${version.size} ${version.validator}`));
     /** Two processes may write one file: the last to rename wins, with the same bytes. */
     const write = async (path: string, data: string | Uint8Array) => {
-      const part = `${path}.${randomUUID()}.part`;
+      const part = `${path}.${crypto.randomUUID()}.part`;
       try {
         await fs.writeFile(part, data);
         await fs.rename(part, path);
@@ -86,7 +85,7 @@ function folderStore(folder: string): ChunkStore {
         throw error;
       }
     };
-    return { fs, join, file, folder: version_!, description: join(file, "version.json"), write };
+    return { fs, join, file, folder: inVersion!, description: join(file, "version.json"), write };
   };
   return {
     async version(url) {
@@ -119,6 +118,11 @@ function folderStore(folder: string): ChunkStore {
       await write(join(folder, `${index}`), data);
     },
   };
+}
+
+async function hash(text: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return [...new Uint8Array(digest, 0, 16)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** Entries are named by the file's URL with the version and chunk in its query. */

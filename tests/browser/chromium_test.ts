@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { loadPipeline } from "../../src/mod.ts";
+import { serveFiles } from "../checkpoint/http_server.ts";
 import { FAMILIES } from "../ops/cases.ts";
 import { missing } from "../support/missing.ts";
+import { ROOT } from "./bundle.ts";
 import { type Browser, findChromium, openChromium } from "./chromium.ts";
 
 const PICTURE = {
@@ -57,13 +59,46 @@ if (path) {
     assert.ok(answer.kind === "picture", JSON.stringify(answer));
     assert.deepEqual(answer.data, await drawHere());
   });
+  test("a model from another origin: let in, cached and asked for once; shut out, it is said why", async () => {
+    const page = await open();
+    const small = "tests/goldens/sd15_small/";
+    const draw = (model: string) =>
+      page.run({ kind: "picture", model, load: { device: "cpu", kernels: "strict" }, options: PICTURE });
+    // An ETag is not among the headers that a page may read unless it is exposed; a date is.
+    const server = await serveFiles(ROOT, {
+      headers: { "access-control-allow-origin": "*" },
+      validator: () => ({ "last-modified": "Thu, 01 Jan 2026 00:00:00 GMT", etag: '"hidden"' }),
+    });
+    const closed = await serveFiles(ROOT);
+    try {
+      const expected = await drawHere(ROOT + small);
+      for (const [i, methods] of [["GET"], ["HEAD"]].entries()) {
+        server.seen.length = 0;
+        const answer = await draw(server.url + small);
+        assert.ok(answer.kind === "picture", JSON.stringify(answer));
+        assert.deepEqual(answer.data, expected);
+        assert.equal(answer.notes, undefined);
+        const weights = server.seen.filter((s) =>
+          s.path.endsWith("unet/diffusion_pytorch_model.safetensors")
+        );
+        assert.deepEqual(weights.map((s) => s.method), methods, `time ${i}`);
+      }
+      const answer = await draw(closed.url + small);
+      assert.ok(answer.kind === "error", JSON.stringify(answer));
+      assert.match(answer.message, /does not let pages of http:.* read it: .*Access-Control-Allow-Origin/);
+      assert.equal(closed.seen.length, 2);
+    } finally {
+      await server.close();
+      await closed.close();
+    }
+  });
 } else {
   test("Chromium draws what is drawn here", () =>
     missing("WebGPU and the kernels in a browser, for want of Chromium"));
 }
 
-async function drawHere(): Promise<number[]> {
-  const pipe = await loadPipeline(undefined, { device: "cpu", kernels: "strict", worker: false });
+async function drawHere(model?: string): Promise<number[]> {
+  const pipe = await loadPipeline(model, { device: "cpu", kernels: "strict", worker: false });
   const { images } = await pipe.generate(PICTURE);
   await pipe.dispose();
   return [...images[0].data];

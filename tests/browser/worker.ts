@@ -8,11 +8,18 @@ import { checkCase, LAYOUTS } from "../ops/op_case.ts";
 export type Task =
   /** Every `every`-th case of each family, in a layout that changes from case to case. */
   | { kind: "ops"; device: DeviceName; every: number }
-  | { kind: "picture"; load: LoadOptions; options: GenerateOptions };
+  | { kind: "picture"; model?: string; load: LoadOptions; options: GenerateOptions };
 
 export type Answer =
   | { kind: "ops"; device: string; checked: number; failures: string[] }
-  | { kind: "picture"; device: string; width: number; height: number; data: number[] }
+  | {
+    kind: "picture";
+    device: string;
+    width: number;
+    height: number;
+    data: number[];
+    notes?: readonly string[];
+  }
   | { kind: "error"; message: string };
 
 self.onmessage = async ({ data: task }: MessageEvent<Task>) => {
@@ -46,11 +53,11 @@ async function perform(task: Task): Promise<Answer> {
       return { kind: "ops", device, checked, failures };
     }
     case "picture": {
-      const pipe = await loadPipeline(undefined, { ...task.load, worker: false });
+      const pipe = await loadPipeline(task.model, { ...task.load, worker: false });
       const { images: [{ width, height, data }] } = await pipe.generate(task.options);
-      const device = pipe.info.device;
+      const { device, notes } = pipe.info;
       await pipe.dispose();
-      return { kind: "picture", device, width, height, data: [...data] };
+      return { kind: "picture", device, width, height, data: [...data], notes };
     }
     default:
       return task satisfies never;

@@ -37,6 +37,8 @@ export interface Manners {
   redirect?: (path: string) => string;
   html?: (path: string) => boolean;
   gzip?: boolean;
+  /** Sent with every answer. */
+  headers?: Record<string, string>;
 }
 
 export interface TestServer {
@@ -86,7 +88,7 @@ interface Call {
 
 function answer({ request, response, path, data, count }: Call, manners: Manners): void {
   const end = (status: number, headers: Record<string, string | number> = {}, body?: Uint8Array) => {
-    response.writeHead(status, headers);
+    response.writeHead(status, { ...manners.headers, ...headers });
     response.end(request.method === "HEAD" ? undefined : body);
   };
   const status = manners.status?.(count, path);
