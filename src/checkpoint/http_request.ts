@@ -22,6 +22,8 @@ export interface HttpOptions {
 
 /** Bytes of an answer after which a broken connection is a new one's first failure. */
 const PROGRESS_BYTES = 65536;
+/** A browser's own cache would answer for a server without asking it, and keep all of it a second time. */
+const HTTP_CACHE: RequestInit = inBrowser ? { cache: "no-store" } : {};
 /** The longest wait that a server's `Retry-After` gets. */
 const MAX_RETRY_AFTER = 30_000;
 
@@ -107,7 +109,7 @@ export class Http {
       : { ...this.#headers, range: `bytes=${from}-${to! - 1}` };
     try {
       const response = await this.#inTime(
-        fetch(url, { method, headers, signal: controller.signal }),
+        fetch(url, { method, headers, signal: controller.signal, ...HTTP_CACHE }),
         controller,
       );
       if (url.protocol === "https:" && response.url.startsWith("http:")) {
