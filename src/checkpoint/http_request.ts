@@ -233,17 +233,16 @@ async function unreachable(url: URL, error: unknown): Promise<Failure> {
   if (name === "NotCapable" || name === "PermissionDenied") return new Failure(reasonOf(error), 0, true);
   const { origin } = globalThis as { origin?: string };
   if (inBrowser && origin && origin !== url.origin) {
+    const letIn = `"Access-Control-Allow-Origin: ${origin}" (or *)`;
     try {
       await fetch(url, { method: "HEAD", mode: "no-cors" });
-      return new Failure(
-        `that ${url.host} does not let pages of ${origin} read it: it must answer with the header ` +
-          `"Access-Control-Allow-Origin: ${origin}" (or *)`,
-        0,
-        true,
-      );
     } catch {
-      // It cannot be reached at all.
+      // It cannot be reached; or it can, but a page that is cross-origin isolated may not even ask.
+      return new Failure(`that ${url.host} cannot be reached, or does not answer with the header ${letIn}`);
     }
+    const reason =
+      `that ${url.host} does not let pages of ${origin} read it: it must answer with the header `;
+    return new Failure(reason + letIn, 0, true);
   }
   return new Failure(`that the request failed (${reasonOf(error)})`);
 }

@@ -85,8 +85,10 @@ if (path) {
       }
       const answer = await draw(closed.url + small);
       assert.ok(answer.kind === "error", JSON.stringify(answer));
-      assert.match(answer.message, /does not let pages of http:.* read it: .*Access-Control-Allow-Origin/);
-      assert.equal(closed.seen.length, 2);
+      assert.match(
+        answer.message,
+        /cannot be reached, or does not answer with .*Access-Control-Allow-Origin: http:/,
+      );
     } finally {
       await server.close();
       await closed.close();
