@@ -33,6 +33,7 @@ const entries = [
   "src/cli/main.ts",
   "src/server/mod.ts",
   "src/pipeline/worker.ts",
+  "src/pipeline/edge.ts",
   "bench/run.ts",
 ];
 const graph = new Map<string, string[]>();

@@ -24,7 +24,7 @@ export interface HttpFolderOptions extends HttpOptions, StoreOptions {
   onProgress?: (progress: LoadProgress) => void;
   /** Bytes of one request; 8 MiB by default. */
   chunkBytes?: number;
-  /** Bytes of chunks that stay in memory for tensors that lie out of order; 64 MiB by default. */
+  /** Bytes of the download that stay in memory for tensors that lie out of order; 64 MiB by default. */
   memoryBytes?: number;
   /** Of weight files, in the order of preference. */
   variants?: readonly (string | undefined)[];
@@ -95,7 +95,8 @@ export async function httpFolder(base: string | URL, options: HttpFolderOptions 
     name: root.href.replace(/\/$/, ""),
     variants,
     notes,
-    title: () => Promise.resolve(options.title ?? decodeURIComponent(root.pathname.split("/").at(-2) ?? "")),
+    title: () =>
+      Promise.resolve(options.title ?? (decodeURIComponent(root.pathname.split("/").at(-2)!) || root.host)),
     kind: () => Promise.resolve("nothing"),
     absence: (path) => absences.get(path),
     async has(path) {

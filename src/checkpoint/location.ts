@@ -15,6 +15,10 @@ export interface LocationOptions extends StoreOptions {
   signal?: AbortSignal;
   /** Called as a file arrives, some hundred times for a large one. */
   onProgress?: (progress: LoadProgress) => void;
+  /** Bytes of one request; 8 MiB by default. */
+  chunkBytes?: number;
+  /** Bytes of the download that stay in memory for tensors that lie out of order; 64 MiB by default. */
+  memoryBytes?: number;
 }
 
 /** `owner/name`, and a branch, tag or commit. */

@@ -4,19 +4,19 @@ import { formatParameters } from "../image/parameters.ts";
 import { encodePng } from "../image/png.ts";
 import type { TokenMergingOptions } from "../tome/options.ts";
 import { VERSION } from "../version.ts";
+import { EMBEDDED_MODEL } from "./embedded_model.ts";
 import { Engine, type EngineLike, type EngineOptions, type EngineResult, type EngineStep } from "./engine.ts";
 import type { GenerateOptions, GenerateResult, Image, ModelInfo, Picture, Request, Step } from "./options.ts";
 import { previewPicture } from "./preview.ts";
 import { RemoteEngine } from "./remote_engine.ts";
 import { resolveRequest } from "./request.ts";
 
+export { EMBEDDED_MODEL };
+
 export interface LoadOptions extends EngineOptions {
   /** Run in a worker, so that the caller's thread stays free; true by default. */
   worker?: boolean;
 }
-
-/** The small model that comes with the package. */
-export const EMBEDDED_MODEL: URL = new URL("../../models/emoji/", import.meta.url);
 
 /**
  * Loads a diffusers folder with `.safetensors` weights: from a path, a URL (https, http, file), or a hub by
