@@ -44,7 +44,8 @@ export interface ParsedParameters extends Omit<GenerationParameters, "image" | "
   fields: Map<string, string>;
 }
 
-const SAMPLERS: Record<string, string> = {
+/** What AUTOMATIC1111 calls our samplers. */
+export const SAMPLERS: Record<string, string> = {
   "ddim": "DDIM",
   "pndm": "PLMS",
   "euler": "Euler",

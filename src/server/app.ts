@@ -14,6 +14,7 @@ import { metrics } from "./ops/metrics.ts";
 import { ownPagesOnly } from "./ops/origin.ts";
 import { PictureRate } from "./ops/rate.ts";
 import { openai } from "./openai/mod.ts";
+import { page } from "./page/mod.ts";
 import { plain } from "./plain/mod.ts";
 import type { Service } from "./service.ts";
 
@@ -93,5 +94,6 @@ export function createApp(service: Service): Hono<AppEnv> {
   app.route("/v1", openai(service));
   app.route("/sdapi/v1", a1111(service));
   app.route("/", plain(service));
+  app.route("/", page());
   return app;
 }
