@@ -1,16 +1,17 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type BrowserContext, chromium, type Page } from "playwright-core";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import type { ServerOptions } from "../../src/server/options.ts";
 import { type RunningServer, serve } from "../../src/server/serve.ts";
 
-export type Visit = Awaited<ReturnType<Visitor["visit"]>>;
+export interface VisitOptions {
+  width?: number;
+  height?: number;
+  /** What a person types when the browser asks for a password. */
+  password?: string;
+}
 
-/** A server in this process and a browser that looks at its page. */
+/** Servers in this process, and a browser that looks at their pages. */
 export class Visitor {
-  #context: BrowserContext | undefined;
-  #profile: string | undefined;
+  #browser: Promise<Browser> | undefined;
   readonly #servers: RunningServer[] = [];
 
   constructor(private readonly executablePath: string) {}
@@ -21,11 +22,20 @@ export class Visitor {
     return server;
   }
 
-  /** A tab with the page of a server, and what its console complained of. */
-  async visit(url: string, { width = 1280, height = 900 } = {}) {
-    const context = await this.#open();
+  /** A tab of a fresh browser profile with the page of a server, and what its console complained of. */
+  async visit(url: string, { width = 1280, height = 900, password }: VisitOptions = {}) {
+    const browser = await (this.#browser ??= chromium.launch({
+      executablePath: this.executablePath,
+      headless: true,
+      args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"],
+    }));
+    const context: BrowserContext = await browser.newContext({
+      viewport: { width, height },
+      reducedMotion: "reduce",
+      httpCredentials: password === undefined ? undefined : { username: "me", password },
+    });
     const page = await context.newPage();
-    await page.setViewportSize({ width, height });
+    page.setDefaultTimeout(60_000);
     const complaints: string[] = [];
     page.on("console", (message) => {
       if (["error", "warning"].includes(message.type())) complaints.push(message.text());
@@ -36,27 +46,13 @@ export class Visitor {
     return { page, complaints };
   }
 
-  async #open(): Promise<BrowserContext> {
-    if (this.#context) return this.#context;
-    this.#profile = await mkdtemp(join(tmpdir(), "tome-edge-chromium-"));
-    this.#context = await chromium.launchPersistentContext(this.#profile, {
-      executablePath: this.executablePath,
-      headless: true,
-      args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"],
-      deviceScaleFactor: 1,
-    });
-    this.#context.setDefaultTimeout(30_000);
-    return this.#context;
-  }
-
   async close(): Promise<void> {
-    await this.#context?.close();
+    await (await this.#browser)?.close();
     for (const server of this.#servers) await server.close(0);
-    if (this.#profile) await rm(this.#profile, { recursive: true, force: true });
   }
 }
 
-/** Fills the form in for a small, quick picture. */
+/** Fills the form in. */
 export async function fill(page: Page, fields: Record<string, string | number>): Promise<void> {
   for (const [id, value] of Object.entries(fields)) await page.locator(`#${id}`).fill(String(value));
 }
@@ -64,5 +60,13 @@ export async function fill(page: Page, fields: Record<string, string | number>):
 /** Draws, and waits until it is over. */
 export async function draw(page: Page): Promise<void> {
   await page.locator("#draw").click();
-  await page.locator("#draw:not(:disabled)").waitFor({ timeout: 240_000 });
+  await idle(page);
+}
+
+export async function idle(page: Page): Promise<void> {
+  await page.locator("#draw[aria-disabled=false]").waitFor({ timeout: 240_000 });
+}
+
+export async function show(page: Page, view: "picture" | "compare" | "map" | "ratios"): Promise<void> {
+  await page.locator(`#tab-${view}`).click();
 }

@@ -16,6 +16,9 @@ import { fromParameters, fromRequest, keep, randomSeed, type Request, restore, t
 import { RatiosView, ratiosUpTo, type Strip } from "./strip.tsx";
 import { panelProps, Tabs, type View } from "./tabs.tsx";
 
+/** The form and the pictures stand side by side. */
+const isWide = () => matchMedia("(min-width: 60rem)").matches;
+
 const ACTIONS: Record<View, string> = {
   picture: "Draw",
   compare: "Draw both",
@@ -87,6 +90,7 @@ export function App() {
       request.seed = Number(seed);
     }
     setFileNote(null);
+    if (!isWide()) document.getElementById("stage")?.scrollIntoView();
     if (view === "picture") await drawPicture(request);
     else if (view === "compare") await drawPair(request);
     else if (view === "map") await drawMap(request);
@@ -200,7 +204,7 @@ export function App() {
         <div class="stage" id="stage" tabindex={-1}>
           <section class="card view" aria-label="Pictures">
             <Tabs view={view} onView={setView} />
-            <Progress running={running} news={run.news} />
+            <Progress running={running} news={run.news} onCancel={run.cancel} />
             <p class="hidden" role="status" id="news">{run.news}</p>
             <div {...panelProps(view)}>
               {view === "picture"

@@ -56,8 +56,11 @@ export function Form(props: FormProps) {
         <SizeField {...props} />
         <RatioField {...props} />
         <div class="actions">
-          <button type="submit" class="primary" id="draw" disabled={busy}>{action}</button>
-          <button type="button" class="secondary" id="cancel" disabled={!busy} onClick={onCancel}>Cancel</button>
+          {/* Not disabled, which would take the focus away. */}
+          <button type="submit" class="primary" id="draw" aria-disabled={String(busy)}>{action}</button>
+          <button type="button" class="secondary" id="cancel" aria-disabled={String(!busy)} onClick={onCancel}>
+            Cancel
+          </button>
         </div>
         {problem && !problem.param
           ? <p class="error banner" role="alert" id="problem">{problem.message}</p>

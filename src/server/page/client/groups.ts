@@ -31,11 +31,11 @@ export function tell(token: number, { into, width }: MergeMap, groups: ReadonlyM
     : `The token at ${place} took ${taken === 1 ? "one other" : `${taken} others`} in.`;
 }
 
-/** "down_blocks.0.attentions.1.transformer_blocks.0" as people say it. */
+/** "Down 0, attention 1" for "down_blocks.0.attentions.1.transformer_blocks.0". */
 export function layerName(name: string): string {
   const [, part, block, attention] = /^(\w+?)_blocks?(?:\.(\d+))?\.attentions\.(\d+)\./.exec(name) ?? [];
   if (part === undefined) return name;
-  return `${part[0].toUpperCase()}${part.slice(1)} block ${block ?? ""}, attention ${attention}`.replace(" ,", ",");
+  return `${part[0].toUpperCase()}${part.slice(1)}${block ? ` ${block}` : ""}, attention ${attention}`;
 }
 
 export type Rgb = [number, number, number];

@@ -3,9 +3,9 @@ import { groupColour, type Rgb } from "./groups.ts";
 
 export type Style = "groups" | "mosaic" | "lines";
 
-/** Pixels of a canvas for each token: whole ones, so that cells have sharp edges. */
+/** Pixels of a canvas for each token: whole ones, so that cells have sharp edges, and enough for fine screens. */
 function cellSize({ width, height }: MergeMap): number {
-  return Math.max(4, Math.ceil(720 / Math.max(width, height)));
+  return Math.max(4, Math.ceil(1024 / Math.max(width, height)));
 }
 
 function begin(canvas: HTMLCanvasElement, map: MergeMap) {
@@ -53,7 +53,7 @@ function drawLines(canvas: HTMLCanvasElement, map: MergeMap, groups: ReadonlyMap
   // Dark beneath bright, so that it shows on any picture.
   for (const [colour, width] of [["rgb(0 0 0 / 0.5)", 3.2], ["rgb(255 255 255)", 1.4]] as const) {
     ctx.strokeStyle = ctx.fillStyle = colour;
-    ctx.lineWidth = width * Math.max(0.6, size / 24);
+    ctx.lineWidth = width * Math.max(1.2, size / 20);
     ctx.lineCap = "round";
     ctx.beginPath();
     for (const [to, members] of groups) {

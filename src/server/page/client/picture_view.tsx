@@ -7,7 +7,9 @@ import type { Running } from "./run.ts";
 import type { View } from "./tabs.tsx";
 
 /** How far it is, or how it ended: it always has the same room, so that nothing jumps. */
-export function Progress({ running, news }: { running: Running | null; news: string }) {
+export function Progress(
+  { running, news, onCancel }: { running: Running | null; news: string; onCancel: () => void },
+) {
   if (!running) {
     return (
       <div class="progress" key="idle">
@@ -25,6 +27,7 @@ export function Progress({ running, news }: { running: Running | null; news: str
     <div class="progress" key="busy">
       <p>
         <strong>{position > 0 ? "Waiting" : label}</strong> <span id="progress-text">{parts.join(" · ")}</span>
+        <button type="button" class="link" onClick={onCancel}>Cancel</button>
       </p>
       <progress max={1} value={progress} aria-label="Progress"></progress>
     </div>

@@ -54,18 +54,17 @@ export function Plot({ points }: { points: Point[] }) {
         Likeness (SSIM to ratio 0)
       </text>
       <path class="line" d={`M${shown.map((p) => `${x(p.seconds).toFixed(1)} ${y(p.ssim).toFixed(1)}`).join("L")}`} />
-      {shown.map((p, i) => (
-        <g key={p.ratio} class="point">
-          <circle cx={x(p.seconds)} cy={y(p.ssim)} r={5.5} />
-          <text
-            x={x(p.seconds) + (i % 2 ? -10 : 10)}
-            y={y(p.ssim) + (i % 2 ? 16 : -8)}
-            text-anchor={i % 2 ? "end" : "start"}
-          >
-            {ratioText(p.ratio)}
-          </text>
-        </g>
-      ))}
+      {shown.map((p) => {
+        const left = x(p.seconds) > WIDTH - RIGHT - 50; // else its name would leave the picture
+        return (
+          <g key={p.ratio} class="point">
+            <circle cx={x(p.seconds)} cy={y(p.ssim)} r={5.5} />
+            <text x={x(p.seconds) + (left ? -10 : 10)} y={y(p.ssim) + 4} text-anchor={left ? "end" : "start"}>
+              {ratioText(p.ratio)}
+            </text>
+          </g>
+        );
+      })}
     </svg>
   );
 }

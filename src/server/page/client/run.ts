@@ -101,7 +101,7 @@ export function useRun(): Run {
       if (cancelled) setNews("Cancelled");
       else {
         const shown = error instanceof Problem ? error : new Problem(0, (error as Error).message);
-        setNews(shown.param ? "" : `Failed: ${shown.message}`);
+        setNews("Not drawn"); // the message is an alert of its own
         setProblem(shown);
       }
       return false;
