@@ -21,7 +21,9 @@ const PACKAGES = Object.keys(
   },
 );
 const NAMES = PACKAGES.map((path) => path.split("/")[0]);
-const BANNER = `/* tome-edge's page, made by tools/build_page.ts; it holds ${NAMES.join(", ")}: see LICENSES.txt. */`;
+const BANNER = `/* tome-edge's page, made by tools/build_page.ts; it holds ${
+  NAMES.join(", ")
+}: see LICENSES.txt. */`;
 
 async function build(entry: string): Promise<string> {
   const { outputFiles } = await esbuild.build({

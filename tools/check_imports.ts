@@ -32,6 +32,7 @@ const entries = [
   "src/mod.ts",
   "src/cli/main.ts",
   "src/server/mod.ts",
+  "src/server/page/client/main.tsx",
   "src/pipeline/worker.ts",
   "src/pipeline/edge.ts",
   "bench/run.ts",

@@ -14,6 +14,7 @@ const stages: [name: string, command: string[], env?: Environment][] = [
   ["types", [deno, "check", "src", "tests", "bench", "tools", "asm/build.ts"]],
   ["imports", [deno, "run", "-A", "tools/check_imports.ts"]],
   ["kernels are those of asm/", [deno, "run", "-A", "asm/build.ts", "--check"]],
+  ["page is that of src/server/page", [deno, "run", "-A", "tools/build_page.ts", "--check"]],
   ["tests on Deno", [deno, "task", "test"]],
   ["packages for Bun", [...bun, "install", "--no-save"]],
   [

@@ -1,4 +1,6 @@
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import axe from "axe-core";
+import { readFile } from "node:fs/promises";
+import { type Browser, type BrowserContext, chromium, type Download, type Page } from "playwright-core";
 import type { ServerOptions } from "../../src/server/options.ts";
 import { type RunningServer, serve } from "../../src/server/serve.ts";
 
@@ -69,4 +71,58 @@ export async function idle(page: Page): Promise<void> {
 
 export async function show(page: Page, view: "picture" | "compare" | "map" | "ratios"): Promise<void> {
   await page.locator(`#tab-${view}`).click();
+}
+
+/** Presses Tab until an element has the focus. */
+export async function tabTo(page: Page, selector: string): Promise<void> {
+  for (let presses = 0; presses < 60; presses++) {
+    if (await page.locator(`${selector}:focus`).count()) return;
+    await page.keyboard.press("Tab");
+  }
+  throw new Error(`${selector} is not reached with 60 tabs`);
+}
+
+/** Remembers every preview that is shown from now on. */
+export async function watchPreviews(page: Page): Promise<void> {
+  await page.evaluate(() => {
+    const seen: string[] = [];
+    (globalThis as { previews?: string[] }).previews = seen;
+    new MutationObserver(() => {
+      const src = document.querySelector<HTMLImageElement>("#preview")?.src;
+      if (src && src !== seen.at(-1)) seen.push(src);
+    }).observe(document.body, { subtree: true, childList: true, attributes: true });
+  });
+}
+
+export const previewsSeen = (page: Page) =>
+  page.evaluate(() => (globalThis as unknown as { previews: string[] }).previews);
+
+/** The file that an action downloads. */
+export async function saved(page: Page, action: () => Promise<void>) {
+  const [download]: [Download, void] = await Promise.all([page.waitForEvent("download"), action()]);
+  return {
+    name: download.suggestedFilename(),
+    bytes: new Uint8Array(await readFile(await download.path())),
+  };
+}
+
+/** A file let go of over the page. */
+export async function drop(page: Page, name: string, bytes: Uint8Array): Promise<void> {
+  await page.evaluate(([name, bytes]) => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
+    const event = { dataTransfer, bubbles: true, cancelable: true };
+    document.body.dispatchEvent(new DragEvent("dragover", event));
+    document.body.dispatchEvent(new DragEvent("drop", event));
+  }, [name, [...bytes]] as const);
+}
+
+/** What axe-core finds: rule, and the elements. */
+export async function violations(page: Page): Promise<string[]> {
+  await page.evaluate(axe.source);
+  return await page.evaluate(async () => {
+    const { violations, passes } = await (globalThis as unknown as { axe: typeof axe }).axe.run();
+    if (passes.length < 20) return [`only ${passes.length} rules were looked at`];
+    return violations.map(({ id, nodes }) => `${id}: ${nodes.map((n) => n.html.slice(0, 150)).join(" | ")}`);
+  });
 }

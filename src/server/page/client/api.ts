@@ -54,11 +54,20 @@ export class Problem extends Error {
   }
 }
 
-/** The field at fault; where only the engine knows better, its message names the option in our own spelling. */
+/** Fields that the form can show a message at, as the wire calls them; `token_merging` for what it holds. */
+const FIELDS = new Set(
+  ("prompt negative_prompt model width height steps guidance_scale sampler seed " +
+    "token_merging ratio sx sy max_downsample").split(" "),
+);
+
+/** With the field at fault. What the engine refuses names it in its message alone, in the engine's spelling. */
 function toProblem(body: { status?: number; detail?: string; param?: string }, status: number): Problem {
   const detail = body.detail ?? `The server answered ${status}`;
-  const named = /^Cannot use (\w+)/.exec(detail)?.[1].replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
-  return new Problem(body.status ?? status, detail, body.param?.split(".")[0] ?? named);
+  const named = /^Cannot use ([\w.]+)/.exec(detail)?.[1] ?? "";
+  const fields = [named, body.param ?? ""].map((path) =>
+    path.slice(path.lastIndexOf(".") + 1).replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)
+  );
+  return new Problem(body.status ?? status, detail, fields.find((field) => FIELDS.has(field)));
 }
 
 async function ask(path: string, init: RequestInit = {}): Promise<Response> {

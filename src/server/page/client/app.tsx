@@ -12,8 +12,18 @@ import { Footer, Header } from "./frame.tsx";
 import { PictureView, Progress } from "./picture_view.tsx";
 import { release } from "./picture.ts";
 import { useRun } from "./run.ts";
-import { fromParameters, fromRequest, keep, randomSeed, type Request, restore, type Settings, toRequest, withRatio } from "./settings.ts";
-import { RatiosView, ratiosUpTo, type Strip } from "./strip.tsx";
+import {
+  fromParameters,
+  fromRequest,
+  keep,
+  randomSeed,
+  type Request,
+  restore,
+  type Settings,
+  toRequest,
+  withRatio,
+} from "./settings.ts";
+import { ratiosUpTo, RatiosView, type Strip } from "./strip.tsx";
 import { panelProps, Tabs, type View } from "./tabs.tsx";
 
 /** The form and the pictures stand side by side. */
@@ -41,7 +51,8 @@ export function App() {
   const run = useRun();
   const { running, problem } = run;
 
-  const info = (settings.model ? models.find((m) => m.id === settings.model) : models.find((m) => m.loaded))?.info;
+  const loaded = models.find((m) => m.loaded)?.info;
+  const info = settings.model ? models.find((m) => m.id === settings.model)?.info : loaded;
 
   const change = (part: Partial<Settings>) => {
     setSettings((before) => {
@@ -71,6 +82,10 @@ export function App() {
     return () => clearTimeout(timer);
   }, []);
 
+  useEffect(() => {
+    document.title = running ? `${Math.floor(running.progress * 100)} % · tome-edge` : "tome-edge";
+  }, [running]);
+
   const remember = async (drawn: Drawn) => {
     try {
       setHistory(kept.current = await store.add(drawn, kept.current));
@@ -84,7 +99,10 @@ export function App() {
     if (running) return;
     const request = toRequest(settings);
     // The other views look into the picture that is there: its seed stays.
-    if (request.seed === undefined || view === "picture" && !settings.keepSeed && picture?.request.seed === request.seed) {
+    if (
+      request.seed === undefined ||
+      view === "picture" && !settings.keepSeed && picture?.request.seed === request.seed
+    ) {
       const seed = randomSeed();
       change({ seed });
       request.seed = Number(seed);
@@ -96,6 +114,7 @@ export function App() {
     else if (view === "map") await drawMap(request);
     else await drawStrip(request);
     focusProblem();
+    if (models.length > 1) askModels().then(setModels, () => {}); // another one may be loaded now
   };
 
   const drawPicture = (request: Request) =>
@@ -166,7 +185,10 @@ export function App() {
       const { settings, notes } = fromParameters(parseParameters(text), models.map((m) => m.id));
       change(settings);
       run.fail(null);
-      setFileNote({ text: [`The settings of ${file.name} are in the form`, ...notes].join("; ") + ".", bad: false });
+      setFileNote({
+        text: [`The settings of ${file.name} are in the form`, ...notes].join("; ") + ".",
+        bad: false,
+      });
     } catch (error) {
       setFileNote({ text: (error as Error).message, bad: true });
     }
@@ -186,7 +208,7 @@ export function App() {
   return (
     <div class={over ? "app over" : "app"}>
       <a class="skip" href="#stage">Skip to the picture</a>
-      <Header info={info} />
+      <Header info={loaded} />
       <main>
         <Form
           settings={settings}
@@ -230,8 +252,10 @@ export function App() {
           />
         </div>
       </main>
-      <Footer info={info} />
-      <div class="drop-here" aria-hidden="true"><p>Drop the PNG to get its settings</p></div>
+      <Footer info={loaded} />
+      <div class="drop-here" aria-hidden="true">
+        <p>Drop the PNG to get its settings</p>
+      </div>
     </div>
   );
 }

@@ -18,7 +18,9 @@ export async function readParameters(file: File): Promise<string> {
     throw new Error(`Cannot use ${file.name}: ${(error as Error).message}`);
   }
   if (text === undefined) {
-    throw new Error(`Cannot use ${file.name}: expected a PNG with its settings in a text chunk “parameters”, found none`);
+    throw new Error(
+      `Cannot use ${file.name}: expected a PNG with its settings in a text chunk “parameters”, found none`,
+    );
   }
   return text;
 }

@@ -89,7 +89,9 @@ export function SelectField(
         value={value}
         onChange={(e: Event) => onValue((e.target as HTMLSelectElement).value)}
       >
-        {options.map(([name, label]) => <option key={name} value={name} selected={name === value}>{label}</option>)}
+        {options.map(([name, label]) => (
+          <option key={name} value={name} selected={name === value}>{label}</option>
+        ))}
       </select>
     </Field>
   );

@@ -1,9 +1,8 @@
-import { maxRatio } from "../../../tome/options.ts";
 import type { Model, Problem } from "./api.ts";
-import { CheckField, described, errorOf, Field, FieldError, NumberField, SelectField } from "./fields.tsx";
+import { described, errorOf, Field, FieldError } from "./fields.tsx";
 import { ratioText } from "./format.ts";
-import { Dice, Lock } from "./icons.tsx";
-import { randomSeed, samplers, type Settings } from "./settings.ts";
+import { MergingFields, PictureFields, reachable } from "./more_fields.tsx";
+import type { Settings } from "./settings.ts";
 
 export interface FormProps {
   settings: Settings;
@@ -58,7 +57,13 @@ export function Form(props: FormProps) {
         <div class="actions">
           {/* Not disabled, which would take the focus away. */}
           <button type="submit" class="primary" id="draw" aria-disabled={String(busy)}>{action}</button>
-          <button type="button" class="secondary" id="cancel" aria-disabled={String(!busy)} onClick={onCancel}>
+          <button
+            type="button"
+            class="secondary"
+            id="cancel"
+            aria-disabled={String(!busy)}
+            onClick={onCancel}
+          >
             Cancel
           </button>
         </div>
@@ -66,11 +71,15 @@ export function Form(props: FormProps) {
           ? <p class="error banner" role="alert" id="problem">{problem.message}</p>
           : null}
       </div>
-      <details class="card" open={isWide || !!errorOf(problem, "negative_prompt", "steps", "seed", "guidance_scale", "sampler", "model")}>
+      <details
+        class="card"
+        open={isWide ||
+          !!errorOf(problem, "negative_prompt", "steps", "seed", "guidance_scale", "sampler", "model")}
+      >
         <summary>Picture</summary>
         <PictureFields {...props} />
       </details>
-      <details class="card" open={!!errorOf(problem, "token_merging")}>
+      <details class="card" open={!!errorOf(problem, "sx", "sy", "max_downsample")}>
         <summary>Token merging</summary>
         <MergingFields {...props} />
       </details>
@@ -140,8 +149,8 @@ function SizeField({ settings: s, onChange, info, problem }: FormProps) {
 }
 
 function RatioField({ settings: s, onChange, problem }: FormProps) {
-  const error = errorOf(problem, "token_merging");
-  const most = Math.max(0, maxRatio({ sx: Number(s.sx) || 2, sy: Number(s.sy) || 2 }));
+  const error = errorOf(problem, "token_merging", "ratio");
+  const most = reachable(s);
   return (
     <div class={error ? "field wrong" : "field"}>
       <div class="spread">
@@ -152,144 +161,15 @@ function RatioField({ settings: s, onChange, problem }: FormProps) {
         {...described("ratio", { hint: true, error })}
         type="range"
         min={0}
-        max={Math.floor(most * 100) / 100}
+        max={most}
         step={0.01}
         value={s.ratio}
         onInput={(e: InputEvent) => onChange({ ratio: Number((e.target as HTMLInputElement).value) })}
       />
-      <p class="hint" id="ratio-hint">The share of tokens that attention does without, up to {ratioText(most)}.</p>
+      <p class="hint" id="ratio-hint">
+        The share of tokens that attention does without, up to {ratioText(most)}.
+      </p>
       <FieldError id="ratio" error={error} />
-    </div>
-  );
-}
-
-function PictureFields({ settings: s, onChange, models, info, problem }: FormProps) {
-  const negative = errorOf(problem, "negative_prompt"), seed = errorOf(problem, "seed");
-  return (
-    <div class="fields">
-      <Field id="negative" label="Negative prompt" error={negative}>
-        <textarea
-          {...described("negative", { error: negative })}
-          rows={2}
-          value={s.negativePrompt}
-          placeholder="What to avoid"
-          onInput={(e: InputEvent) => onChange({ negativePrompt: (e.target as HTMLTextAreaElement).value })}
-        />
-      </Field>
-      <Field
-        id="seed"
-        label="Seed"
-        error={seed}
-        hint={s.keepSeed ? "Kept: the same settings give the same picture." : "“Draw” takes a new one each time."}
-      >
-        <div class="seed">
-          <input
-            {...described("seed", { hint: true, error: seed })}
-            type="number"
-            inputmode="numeric"
-            min={0}
-            step={1}
-            value={s.seed}
-            placeholder="random"
-            onInput={(e: InputEvent) => onChange({ seed: (e.target as HTMLInputElement).value })}
-          />
-          <button
-            type="button"
-            class="icon"
-            aria-label="Random seed"
-            title="Random seed"
-            onClick={() => onChange({ seed: randomSeed() })}
-          >
-            <Dice />
-          </button>
-          <button
-            type="button"
-            class="icon"
-            aria-label="Keep the seed"
-            title="Keep the seed"
-            aria-pressed={s.keepSeed ? "true" : "false"}
-            onClick={() => onChange({ keepSeed: !s.keepSeed })}
-          >
-            <Lock open={!s.keepSeed} />
-          </button>
-        </div>
-      </Field>
-      <div class="pair">
-        <NumberField
-          id="steps"
-          label="Steps"
-          min={1}
-          value={s.steps}
-          placeholder={info?.defaults.steps ?? 25}
-          error={errorOf(problem, "steps")}
-          onValue={(steps) => onChange({ steps })}
-        />
-        <NumberField
-          id="guidance"
-          label="Guidance"
-          min={0}
-          step="any"
-          value={s.guidanceScale}
-          placeholder={info?.defaults.guidanceScale ?? 7.5}
-          error={errorOf(problem, "guidance_scale")}
-          onValue={(guidanceScale) => onChange({ guidanceScale })}
-        />
-      </div>
-      <SelectField
-        id="sampler"
-        label="Sampler"
-        value={s.sampler}
-        error={errorOf(problem, "sampler")}
-        options={[["", "The model’s own"], ...samplers]}
-        onValue={(sampler) => onChange({ sampler })}
-      />
-      {models.length > 1
-        ? (
-          <SelectField
-            id="model"
-            label="Model"
-            value={s.model}
-            error={errorOf(problem, "model")}
-            options={[["", "The server’s own"], ...models.map(({ id }) => [id, id] as const)]}
-            onValue={(model) => onChange({ model })}
-          />
-        )
-        : null}
-    </div>
-  );
-}
-
-function MergingFields({ settings: s, onChange }: FormProps) {
-  return (
-    <div class="fields">
-      <div class="pair">
-        <NumberField id="sx" label="Cell width (sx)" min={1} value={s.sx} onValue={(sx) => onChange({ sx })} />
-        <NumberField id="sy" label="Cell height (sy)" min={1} value={s.sy} onValue={(sy) => onChange({ sy })} />
-      </div>
-      <SelectField
-        id="max-downsample"
-        label="Merge in layers down-sampled by at most"
-        value={s.maxDownsample}
-        options={["1", "2", "4", "8"].map((n) => [n, n === "1" ? "1: the outermost only" : n] as const)}
-        onValue={(maxDownsample) => onChange({ maxDownsample })}
-      />
-      <fieldset class="field checks">
-        <legend>Merge around</legend>
-        <CheckField id="attn" label="Self-attention" checked={s.mergeAttn} onChecked={(mergeAttn) => onChange({ mergeAttn })} />
-        <CheckField
-          id="crossattn"
-          label="Attention to the text"
-          checked={s.mergeCrossAttn}
-          onChecked={(mergeCrossAttn) => onChange({ mergeCrossAttn })}
-        />
-        <CheckField id="mlp" label="Feed-forward layers" checked={s.mergeMlp} onChecked={(mergeMlp) => onChange({ mergeMlp })} />
-      </fieldset>
-      <CheckField
-        id="rand"
-        label="Draw each cell’s kept token at random"
-        checked={s.useRand}
-        onChecked={(useRand) => onChange({ useRand })}
-      />
     </div>
   );
 }

@@ -20,6 +20,6 @@ export function median(values: readonly number[]): number {
 /** "576 → 288 in 5 of 9 blocks" */
 export function tokensText(tokens: readonly { before: number; after: number }[]): string {
   const merged = tokens.filter((t) => t.after < t.before);
-  if (merged.length === 0) return `${Math.max(0, ...tokens.map((t) => t.before)) || ""}, none merged`.replace(/^, /, "");
+  if (merged.length === 0) return "none merged";
   return `${merged[0].before} → ${merged[0].after} in ${merged.length} of ${tokens.length} blocks`;
 }

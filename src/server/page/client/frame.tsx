@@ -11,7 +11,9 @@ export function Header({ info }: { info?: ModelInfo }) {
       <Logo />
       <div>
         <h1>tome-edge</h1>
-        <p class="hint" id="device">{info ? `${info.name} on ${info.device}` : "The model is being loaded …"}</p>
+        <p class="hint" id="device">
+          {info ? `${info.name} on ${info.device}` : "The model is being loaded …"}
+        </p>
       </div>
       <nav aria-label="References">
         <a href="/docs">HTTP reference</a>
@@ -41,8 +43,14 @@ function Theme() {
   return (
     <label class="theme">
       <span class="hidden">Colours</span>
-      <select id="theme" value={theme} onChange={(e: Event) => setTheme((e.target as HTMLSelectElement).value)}>
-        {THEMES.map(([name, label]) => <option key={name} value={name} selected={name === theme}>{label}</option>)}
+      <select
+        id="theme"
+        value={theme}
+        onChange={(e: Event) => setTheme((e.target as HTMLSelectElement).value)}
+      >
+        {THEMES.map(([name, label]) => (
+          <option key={name} value={name} selected={name === theme}>{label}</option>
+        ))}
       </select>
     </label>
   );
@@ -50,7 +58,9 @@ function Theme() {
 
 /** Addresses within a text become links. */
 function linked(text: string) {
-  return text.split(/(https?:\/\/[^\s)]+)/).map((part, i) => i % 2 ? <a key={i} href={part}>{part}</a> : part);
+  return text.split(/(https?:\/\/[^\s)]+)/).map((part, i) =>
+    i % 2 ? <a key={i} href={part}>{part}</a> : part
+  );
 }
 
 export function Footer({ info }: { info?: ModelInfo }) {

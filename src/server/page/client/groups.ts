@@ -18,7 +18,11 @@ export function placeOf(token: number, width: number): string {
 }
 
 /** What became of a token, in words. */
-export function tell(token: number, { into, width }: MergeMap, groups: ReadonlyMap<number, number[]>): string {
+export function tell(
+  token: number,
+  { into, width }: MergeMap,
+  groups: ReadonlyMap<number, number[]>,
+): string {
   const place = placeOf(token, width), to = into[token];
   if (to !== token) {
     const others = groups.get(to)!.length - 1;

@@ -43,14 +43,20 @@ export function History({ list, note, shown, onShow, onReuse, onForget, onForget
           <ul id="history">
             {list.map((drawn) => (
               <li key={drawn.id} class={drawn === shown ? "shown" : ""}>
-                <button type="button" class="thumb" aria-label={`Show: ${altOf(drawn)}`} onClick={() => onShow(drawn)}>
+                <button
+                  type="button"
+                  class="thumb"
+                  aria-label={`Show: ${altOf(drawn)}`}
+                  onClick={() => onShow(drawn)}
+                >
                   <img src={urlOf(drawn)} alt="" width={drawn.width} height={drawn.height} loading="lazy" />
                 </button>
                 <p class="caption" title={drawn.request.prompt}>{drawn.request.prompt}</p>
                 <p class="hint">
                   {drawn.request.token_merging.ratio === 0
                     ? "no merging"
-                    : `ratio ${ratioText(drawn.request.token_merging.ratio)}`} · {seconds(drawn.stats.seconds.total)}
+                    : `ratio ${ratioText(drawn.request.token_merging.ratio)}`} ·{" "}
+                  {seconds(drawn.stats.seconds.total)}
                 </p>
                 <div class="row">
                   <button

@@ -16,20 +16,26 @@ export interface Mapped {
 const STYLES: [Style, string][] = [["groups", "Groups"], ["mosaic", "Mosaic"], ["lines", "Lines"]];
 
 export function MapView({ mapped, running }: { mapped: Mapped | null; running: Running | null }) {
-  if (running && !mapped) return <div class="single" key="preview"><Preview running={running} /></div>;
+  if (running && !mapped) {
+    return (
+      <div class="single" key="preview">
+        <Preview running={running} />
+      </div>
+    );
+  }
   if (!mapped) {
     return (
       <Empty>
-        “Draw with its map” draws the picture and keeps what every step merged, layer by layer: which tokens, into
-        which.
+        “Draw with its map” draws the picture and keeps what every step merged, layer by layer: which tokens,
+        into which.
       </Empty>
     );
   }
   if (mapped.steps.every((step) => step.maps.length === 0)) {
     return (
       <Empty>
-        Nothing was merged in this picture: its ratio is 0, nothing is merged around, or no layer is down-sampled by as
-        little as the settings ask for.
+        Nothing was merged in this picture: its ratio is 0, nothing is merged around, or no layer is
+        down-sampled by as little as the settings ask for.
       </Empty>
     );
   }
@@ -78,7 +84,9 @@ function Study({ drawn, steps }: Mapped) {
           <canvas ref={top} aria-hidden="true" />
         </TokenGrid>
         <p id="token" class="token" aria-live="polite">
-          {token === null ? "Point at a token, or move over them with the arrow keys." : tell(token, map, groups)}
+          {token === null
+            ? "Point at a token, or move over them with the arrow keys."
+            : tell(token, map, groups)}
         </p>
       </div>
       <div class="beside">
@@ -139,7 +147,12 @@ function Study({ drawn, steps }: Mapped) {
             </div>
           )
           : null}
-        <CheckField id="map-then" label="Over the picture as it was at this step" checked={asItWas} onChecked={setAsItWas} />
+        <CheckField
+          id="map-then"
+          label="Over the picture as it was at this step"
+          checked={asItWas}
+          onChecked={setAsItWas}
+        />
         <Figures
           list={[
             ["Tokens", `${map.into.length} → ${map.into.length - map.r}`],
@@ -147,7 +160,9 @@ function Study({ drawn, steps }: Mapped) {
             ["Largest group", `${largest} tokens`],
           ]}
         />
-        <button type="button" class="button" onClick={() => save(map, step, drawn)}>Save this map as JSON</button>
+        <button type="button" class="button" onClick={() => save(map, step, drawn)}>
+          Save this map as JSON
+        </button>
         <p class="hint">
           With guidance the map is that of the prompted half. {style === "mosaic"
             ? "Each group has the mean colour of what it covers: about what attention has left to see."

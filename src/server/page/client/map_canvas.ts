@@ -21,7 +21,11 @@ function begin(canvas: HTMLCanvasElement, map: MergeMap) {
 export function drawMap(
   canvas: HTMLCanvasElement,
   map: MergeMap,
-  { groups, style, means }: { groups: ReadonlyMap<number, number[]>; style: Style; means: ReadonlyMap<number, Rgb> },
+  { groups, style, means }: {
+    groups: ReadonlyMap<number, number[]>;
+    style: Style;
+    means: ReadonlyMap<number, Rgb>;
+  },
 ): void {
   const { ctx, size, cell } = begin(canvas, map);
   if (style === "lines") {
@@ -40,7 +44,9 @@ export function drawMap(
   for (let token = 0; token < into.length; token++) {
     const [x, y] = cell(token);
     if ((token + 1) % width && of(token) !== of(token + 1)) ctx.fillRect(x + size - 1, y, 1, size);
-    if (token + width < width * height && of(token) !== of(token + width)) ctx.fillRect(x, y + size - 1, size, 1);
+    if (token + width < width * height && of(token) !== of(token + width)) {
+      ctx.fillRect(x, y + size - 1, size, 1);
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 import { psnr, ssim } from "../../../image/metrics.ts";
-import { decodePng, type DecodedPng } from "../../../image/png.ts";
+import { type DecodedPng, decodePng } from "../../../image/png.ts";
 import type { Drawn } from "./api.ts";
 
 const urls = new WeakMap<Drawn, string>();

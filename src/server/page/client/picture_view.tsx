@@ -13,7 +13,9 @@ export function Progress(
   if (!running) {
     return (
       <div class="progress" key="idle">
-        <p><span>{news || "Ready. Ctrl + Enter draws, too."}</span></p>
+        <p>
+          <span>{news || "Ready. Ctrl + Enter draws, too."}</span>
+        </p>
       </div>
     );
   }
@@ -26,7 +28,8 @@ export function Progress(
   return (
     <div class="progress" key="busy">
       <p>
-        <strong>{position > 0 ? "Waiting" : label}</strong> <span id="progress-text">{parts.join(" · ")}</span>
+        <strong>{position > 0 ? "Waiting" : label}</strong>{" "}
+        <span id="progress-text">{parts.join(" · ")}</span>
         <button type="button" class="link" onClick={onCancel}>Cancel</button>
       </p>
       <progress max={1} value={progress} aria-label="Progress"></progress>
@@ -48,9 +51,20 @@ export function Preview({ running, ratio = "1 / 1" }: { running: Running; ratio?
 export function Empty({ children }: { children: Child }) {
   return (
     <div class="empty">
-      <svg viewBox="0 0 120 60" width="120" height="60" aria-hidden="true" fill="none" stroke="currentColor" stroke-width="2">
+      <svg
+        viewBox="0 0 120 60"
+        width="120"
+        height="60"
+        aria-hidden="true"
+        fill="none"
+        stroke="currentColor"
+        stroke-width="2"
+      >
         {[0, 1, 2, 3].map((i) => (
-          <path key={i} d={`M22 ${9 + 14 * i}C60 ${9 + 14 * i} 60 ${i < 2 ? 16 : 44} 98 ${i < 2 ? 16 : 44}`} />
+          <path
+            key={i}
+            d={`M22 ${9 + 14 * i}C60 ${9 + 14 * i} 60 ${i < 2 ? 16 : 44} 98 ${i < 2 ? 16 : 44}`}
+          />
         ))}
         {[0, 1, 2, 3].map((i) => <rect key={i} x="8" y={4 + 14 * i} width="10" height="10" rx="3" />)}
         {[16, 44].map((y) => <rect key={y} x="100" y={y - 5} width="10" height="10" rx="3" />)}
@@ -60,13 +74,13 @@ export function Empty({ children }: { children: Child }) {
   );
 }
 
-export function Figures({ list }: { list: [name: string, value: Child][] }) {
+export function Figures({ list }: { list: [name: string, value: string | number, id?: string][] }) {
   return (
     <dl class="figures">
-      {list.map(([name, value]) => (
+      {list.map(([name, value, id]) => (
         <div key={name}>
           <dt>{name}</dt>
-          <dd>{value}</dd>
+          <dd id={id}>{value}</dd>
         </div>
       ))}
     </dl>
@@ -74,7 +88,7 @@ export function Figures({ list }: { list: [name: string, value: Child][] }) {
 }
 
 /** What a picture took. */
-export function figuresOf({ stats }: Drawn): [string, Child][] {
+export function figuresOf({ stats }: Drawn): [name: string, value: string][] {
   return [
     ["Time", seconds(stats.seconds.total)],
     ["A step", seconds(median(stats.step_seconds))],
@@ -109,7 +123,13 @@ export function PictureView(
     onView: (view: View) => void;
   },
 ) {
-  if (running) return <div class="single" key="preview"><Preview running={running} /></div>;
+  if (running) {
+    return (
+      <div class="single" key="preview">
+        <Preview running={running} />
+      </div>
+    );
+  }
   if (!drawn) {
     return <Empty>Say what to draw, and press “Draw”. The picture grows here, step by step.</Empty>;
   }
@@ -125,8 +145,11 @@ export function PictureView(
         <Figures
           list={[
             ["Size", `${width} × ${height}`],
-            ["Seed", <span id="drawn-seed">{request.seed}</span>],
-            ["Merge ratio", request.token_merging.ratio === 0 ? "off" : ratioText(request.token_merging.ratio)],
+            ["Seed", request.seed],
+            [
+              "Merge ratio",
+              request.token_merging.ratio === 0 ? "off" : ratioText(request.token_merging.ratio),
+            ],
             ...figuresOf(drawn),
             ["Counted ceiling", merged ? `${times(stats.ceiling)} the speed` : "nothing merged"],
           ]}
@@ -140,8 +163,10 @@ export function PictureView(
         </div>
         <p class="hint">
           Look closer:{" "}
-          <button type="button" class="link" onClick={() => onView("compare")}>against no merging</button>,{" "}
-          <button type="button" class="link" onClick={() => onView("map")}>what merged into what</button>,{" "}
+          <button type="button" class="link" onClick={() => onView("compare")}>against no merging</button>,
+          {" "}
+          <button type="button" class="link" onClick={() => onView("map")}>what merged into what</button>,
+          {" "}
           <button type="button" class="link" onClick={() => onView("ratios")}>at other ratios</button>.
         </p>
       </div>

@@ -22,12 +22,18 @@ export function ticks(low: number, high: number, count: number): number[] {
 export function Plot({ points }: { points: Point[] }) {
   const shown = points.filter((p) => Number.isFinite(p.ssim));
   if (shown.length === 0) return null;
-  const xs = ticks(0.98 * Math.min(...shown.map((p) => p.seconds)), Math.max(...shown.map((p) => p.seconds)), 5);
+  const xs = ticks(
+    0.98 * Math.min(...shown.map((p) => p.seconds)),
+    Math.max(...shown.map((p) => p.seconds)),
+    5,
+  );
   const ys = ticks(Math.min(0.98, ...shown.map((p) => p.ssim)), 1, 5).filter((y) => y <= 1);
   const scale = (values: number[], from: number, to: number) => (v: number) =>
     from + (v - values[0]) / (values[values.length - 1] - values[0]) * (to - from);
   const x = scale(xs, LEFT, WIDTH - RIGHT), y = scale(ys, HEIGHT - BOTTOM, TOP);
-  const summary = shown.map((p) => `ratio ${ratioText(p.ratio)}: ${seconds(p.seconds)} a step, SSIM ${similarity(p.ssim)}`)
+  const summary = shown.map((p) =>
+    `ratio ${ratioText(p.ratio)}: ${seconds(p.seconds)} a step, SSIM ${similarity(p.ssim)}`
+  )
     .join("; ");
   return (
     <svg
@@ -50,10 +56,17 @@ export function Plot({ points }: { points: Point[] }) {
       <text class="axis" x={(LEFT + WIDTH - RIGHT) / 2} y={HEIGHT - 10} text-anchor="middle">
         Seconds a step (less is faster)
       </text>
-      <text class="axis" text-anchor="middle" transform={`translate(14 ${(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)`}>
+      <text
+        class="axis"
+        text-anchor="middle"
+        transform={`translate(14 ${(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)`}
+      >
         Likeness (SSIM to ratio 0)
       </text>
-      <path class="line" d={`M${shown.map((p) => `${x(p.seconds).toFixed(1)} ${y(p.ssim).toFixed(1)}`).join("L")}`} />
+      <path
+        class="line"
+        d={`M${shown.map((p) => `${x(p.seconds).toFixed(1)} ${y(p.ssim).toFixed(1)}`).join("L")}`}
+      />
       {shown.map((p) => {
         const left = x(p.seconds) > WIDTH - RIGHT - 50; // else its name would leave the picture
         return (

@@ -51,6 +51,7 @@ export function useRun(): Run {
     const { signal } = run.controller;
     setProblem(null);
     setNews(tasks.length === 1 ? "Drawing" : `Drawing ${tasks.length} pictures`);
+    const began = performance.now();
     let told = 0;
     try {
       for (const [done, { label, request, mergeMaps = false, onStep }] of tasks.entries()) {
@@ -76,9 +77,8 @@ export function useRun(): Run {
             onStep?.(step);
             const progress = (done + step.progress) / tasks.length;
             // Pictures to come take about as long as this one.
-            const rest = step.secondsLeft === null || step.progress === 0
-              ? null
-              : step.secondsLeft + (tasks.length - done - 1) * step.secondsLeft / Math.max(1e-9, 1 - step.progress);
+            const rest = step.secondsLeft === null || step.progress === 0 ? null : step.secondsLeft +
+              (tasks.length - done - 1) * step.secondsLeft / Math.max(1e-9, 1 - step.progress);
             show({
               position: 0,
               step,
@@ -93,8 +93,8 @@ export function useRun(): Run {
         });
         run.job = undefined;
         onDrawn(drawn, done);
-        if (done === tasks.length - 1) setNews(`Done in ${seconds(drawn.stats.seconds.total)}`);
       }
+      setNews(`Done in ${seconds((performance.now() - began) / 1000)}`);
       return true;
     } catch (error) {
       const cancelled = signal.aborted || (error instanceof Problem && error.status === 409);

@@ -25,8 +25,8 @@ export function RatiosView({ strip, running }: { strip: Strip | null; running: R
   if (!strip) {
     return (
       <Empty>
-        “Draw the strip” draws the picture seven times with the same seed, at ratios from 0 to 0.75, and plots what
-        each takes against how like the first it is.
+        “Draw the strip” draws the picture seven times with the same seed, at ratios from 0 to 0.75, and plots
+        what each takes against how like the first it is.
       </Empty>
     );
   }
@@ -46,8 +46,17 @@ export function RatiosView({ strip, running }: { strip: Strip | null; running: R
             <figure>
               {drawn[i]
                 ? (
-                  <div class="frame" key="drawn" style={{ aspectRatio: `${drawn[i].width} / ${drawn[i].height}` }}>
-                    <img src={urlOf(drawn[i])} width={drawn[i].width} height={drawn[i].height} alt={altOf(drawn[i])} />
+                  <div
+                    class="frame"
+                    key="drawn"
+                    style={{ aspectRatio: `${drawn[i].width} / ${drawn[i].height}` }}
+                  >
+                    <img
+                      src={urlOf(drawn[i])}
+                      width={drawn[i].width}
+                      height={drawn[i].height}
+                      alt={altOf(drawn[i])}
+                    />
                   </div>
                 )
                 : running && running.done === i
@@ -91,8 +100,8 @@ export function RatiosView({ strip, running }: { strip: Strip | null; running: R
               </table>
             </div>
             <p class="hint">
-              “A step” is the median of a picture’s steps. The ceiling is what counting multiply-adds lets merging gain
-              at most{rows.some((row) => isNoise(row.speedup, row.drawn.stats.ceiling))
+              “A step” is the median of a picture’s steps. The ceiling is what counting multiply-adds lets
+              merging gain at most{rows.some((row) => isNoise(row.speedup, row.drawn.stats.ceiling))
                 ? "; a speed-up above it is the machine’s noise, as from other work at the same time"
                 : ""}.
             </p>

@@ -2,7 +2,7 @@ export type View = "picture" | "compare" | "map" | "ratios";
 
 const VIEWS: [view: View, name: string][] = [
   ["picture", "Picture"],
-  ["compare", "Before and after"],
+  ["compare", "Compare"],
   ["map", "Merge map"],
   ["ratios", "Ratios"],
 ];
