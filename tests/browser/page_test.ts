@@ -35,7 +35,7 @@ if (path) {
   before(async () => {
     server = await visitor.serve();
     ({ page, complaints } = await visitor.visit(server.url));
-    await fill(page, SMALL);
+    await fill(page, { ...SMALL, steps: 6 });
     await page.reload(); // the form is kept, and nothing has the focus
   });
   after(() => visitor.close());
@@ -66,7 +66,7 @@ if (path) {
     const { text, ...picture } = decodePng(bytes);
     assert.deepEqual([picture.width, picture.height], [64, 64]);
     const { prompt, seed, steps, tokenMerging } = parseParameters(text.parameters);
-    assert.deepEqual([prompt, seed, steps, tokenMerging], [PROMPT, 3, 3, { ratio: 0.5 }]);
+    assert.deepEqual([prompt, seed, steps, tokenMerging], [PROMPT, 3, 6, { ratio: 0.5 }]);
     assert.match(await page.locator("#attribution").textContent() ?? "", /Fluent Emoji.*Twemoji/);
     assert(await page.locator("#small").isVisible(), "it says that merging gains little at this size");
   });
@@ -187,7 +187,8 @@ if (path) {
     assert.equal(used.size, groups.size, "every group has a colour of its own");
 
     const told = (token: number) => page.locator("#token", { hasText: tell(token, map, groups) }).waitFor();
-    await page.locator("#tokens").focus();
+    await page.locator("#map-step").focus();
+    await page.keyboard.press("Shift+Tab");
     await told(0);
     for (const key of ["ArrowRight", "ArrowRight", "ArrowDown"]) await page.keyboard.press(key);
     await told(width + 2);

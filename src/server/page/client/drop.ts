@@ -1,4 +1,4 @@
-import { useEffect, useState } from "hono/jsx/dom";
+import { useEffect, useRef, useState } from "hono/jsx/dom";
 import { readChunks, readText } from "../../../image/png_chunks.ts";
 
 /** Larger than any picture that a server like this draws. */
@@ -28,6 +28,8 @@ export async function readParameters(file: File): Promise<string> {
 /** Takes a file that is dropped anywhere on the page; true while one is held over it. */
 export function useDrop(onFile: (file: File) => void): boolean {
   const [over, setOver] = useState(false);
+  const latest = useRef(onFile); // the listeners stay, so that no file slips by and opens in place of the page
+  latest.current = onFile;
   useEffect(() => {
     const controller = new AbortController();
     const { signal } = controller;
@@ -45,9 +47,9 @@ export function useDrop(onFile: (file: File) => void): boolean {
       e.preventDefault();
       setOver(false);
       const file = e.dataTransfer?.files[0];
-      if (file) onFile(file);
+      if (file) latest.current(file);
     }, { signal });
     return () => controller.abort();
-  });
+  }, []);
   return over;
 }

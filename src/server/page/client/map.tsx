@@ -219,7 +219,10 @@ function TokenGrid(
       onPointerdown={point}
       onPointerleave={() => onToken(null)}
       onKeydown={walk}
-      onFocus={() => token === null && onToken(0)}
+      onFocus={(e: FocusEvent) => {
+        // A pointer says by itself where it is.
+        if (token === null && (e.currentTarget as HTMLElement).matches(":focus-visible")) onToken(0);
+      }}
       onBlur={() => onToken(null)}
     >
       {children}

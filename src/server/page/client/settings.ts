@@ -58,7 +58,7 @@ export const START: Settings = {
   steps: "",
   guidanceScale: "",
   sampler: "",
-  seed: "7",
+  seed: "3",
   keepSeed: false,
   ratio: 0.5,
   sx: "2",
