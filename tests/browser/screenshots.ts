@@ -38,7 +38,7 @@ if (folder === "--readme") {
   await show(page, "map");
   await draw(page);
   await fill(page, { "map-step": 12 });
-  await page.locator("#tokens").hover({ position: { x: 495, y: 360 } });
+  await page.locator("#tokens").hover({ position: { x: 500, y: 200 } });
   await page.waitForTimeout(200);
   const file = fileURLToPath(new URL("../../docs/pictures/page.png", import.meta.url));
   await page.screenshot({ path: file, clip: { x: 0, y: 0, width: 1320, height: 830 }, fullPage: true });
