@@ -123,10 +123,14 @@ export function App() {
       void remember(drawn);
     });
 
-  const drawPair = (request: Request) => {
+  const drawPair = async (request: Request) => {
+    if (request.token_merging.ratio === 0) {
+      const message = "Cannot compare with no merging: expected a merge ratio above 0, found 0";
+      return run.fail(new Problem(0, message, "ratio"));
+    }
     const drawn: Drawn[] = [];
     setPair(null);
-    return run.start([
+    await run.start([
       { label: "Drawing without merging", request: withRatio(request, 0) },
       { label: `Drawing at ratio ${ratioText(request.token_merging.ratio)}`, request },
     ], (one, i) => {

@@ -32,7 +32,13 @@ export function CompareView({ pair, running }: { pair: Pair | null; running: Run
   return (
     <div class="compare">
       <div class="two">
-        <Side id="before" title="Without merging" drawn={pair?.before} running={pair ? null : running} />
+        <Side
+          id="before"
+          title="Without merging"
+          drawn={pair?.before}
+          like={pair?.after}
+          running={pair ? null : running}
+        />
         <Side
           id="after"
           title={pair?.after ? `Ratio ${ratioText(pair.after.request.token_merging.ratio)}` : "With merging"}
@@ -46,7 +52,13 @@ export function CompareView({ pair, running }: { pair: Pair | null; running: Run
 }
 
 function Side(
-  { id, title, drawn, running }: { id: string; title: string; drawn?: Drawn; running: Running | null },
+  { id, title, drawn, like, running }: {
+    id: string;
+    title: string;
+    drawn?: Drawn;
+    like?: Drawn;
+    running: Running | null;
+  },
 ) {
   return (
     <figure id={id}>
@@ -63,7 +75,7 @@ function Side(
       {drawn
         ? (
           <div class="spread">
-            <Figures list={figuresOf(drawn)} />
+            <Figures list={figuresOf(drawn, like)} />
             <DownloadLink drawn={drawn} small />
           </div>
         )

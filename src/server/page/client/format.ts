@@ -17,9 +17,14 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-/** "576 → 288 in 5 of 9 blocks" */
-export function tokensText(tokens: readonly { before: number; after: number }[]): string {
+type Tokens = readonly { before: number; after: number }[];
+
+/** "576 → 288 in 5 of 9 blocks", or of a picture without merging, by those of its like with it, "all 576". */
+export function tokensText(tokens: Tokens, like: Tokens = []): string {
   const merged = tokens.filter((t) => t.after < t.before);
-  if (merged.length === 0) return "none merged";
+  if (merged.length === 0) {
+    const would = like.find((t) => t.after < t.before);
+    return would ? `all ${would.before}` : "none merged";
+  }
   return `${merged[0].before} → ${merged[0].after} in ${merged.length} of ${tokens.length} blocks`;
 }

@@ -13,7 +13,7 @@ export function Progress(
   if (!running) {
     return (
       <div class="progress" key="idle">
-        <p>
+        <p aria-hidden={news ? "true" : undefined}>
           <span>{news || "Ready. Ctrl + Enter draws, too."}</span>
         </p>
       </div>
@@ -88,11 +88,11 @@ export function Figures({ list }: { list: [name: string, value: string | number,
 }
 
 /** What a picture took. */
-export function figuresOf({ stats }: Drawn): [name: string, value: string][] {
+export function figuresOf({ stats }: Drawn, like?: Drawn): [name: string, value: string][] {
   return [
     ["Time", seconds(stats.seconds.total)],
     ["A step", seconds(median(stats.step_seconds))],
-    ["Tokens", tokensText(stats.tokens)],
+    ["Tokens", tokensText(stats.tokens, like?.stats.tokens)],
   ];
 }
 

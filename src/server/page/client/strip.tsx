@@ -93,7 +93,7 @@ export function RatiosView({ strip, running }: { strip: Strip | null; running: R
                       <td>{times(row.drawn.stats.ceiling)}</td>
                       <td>{decibels(row.psnr)}</td>
                       <td>{similarity(row.ssim)}</td>
-                      <td>{tokensText(row.drawn.stats.tokens)}</td>
+                      <td>{tokensText(row.drawn.stats.tokens, rows[1].drawn.stats.tokens)}</td>
                     </tr>
                   ))}
                 </tbody>
