@@ -1,3 +1,4 @@
+import type { ScriptWorker } from "../backend/script_worker.ts";
 import { AbortError, DeviceError } from "../errors.ts";
 import type { EngineLike, EngineOptions, EngineResult, EngineStep } from "./engine.ts";
 import { type FromWorker, restoreError, type ToWorker } from "./messages.ts";
@@ -9,7 +10,7 @@ type RunMessage = Extract<FromWorker, { type: "step" | "done" | "failed" }>;
 /** An engine in a worker of its own, so that the caller's thread stays free. */
 export class RemoteEngine implements EngineLike {
   readonly info: ModelInfo;
-  readonly #worker: Worker;
+  readonly #worker: ScriptWorker;
   /** Takes the messages of the run under way; undefined stands for a worker that died. */
   #onMessage: ((message: RunMessage | undefined) => void) | undefined;
   #onDisposed: (() => void) | undefined;
@@ -56,7 +57,7 @@ export class RemoteEngine implements EngineLike {
     }
   }
 
-  private constructor(worker: Worker, info: ModelInfo) {
+  private constructor(worker: ScriptWorker, info: ModelInfo) {
     this.#worker = worker;
     this.info = info;
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {

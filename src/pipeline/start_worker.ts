@@ -1,5 +1,6 @@
 import process from "node:process";
 import type { DeviceName } from "../backend/mod.ts";
+import type { ScriptWorker } from "../backend/script_worker.ts";
 import { mayHaveGpu } from "../backend/webgpu/bun.ts";
 
 /** What `worker.ts` imports that is not ours. */
@@ -12,7 +13,7 @@ interface BunGlobal {
 }
 
 /** Starts the engine's worker. See `worker_bun.ts` for why Bun has one of its own. */
-export function startWorker(device: DeviceName): Worker {
+export function startWorker(device: DeviceName): ScriptWorker {
   const bun = (globalThis as { Bun?: BunGlobal }).Bun;
   if (!bun) return new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
   const resolve = (name: string) => [name, bun.resolveSync(name, import.meta.dirname!)];

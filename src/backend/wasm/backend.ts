@@ -19,6 +19,7 @@ import type {
   Tensor,
   Weight,
 } from "../backend.ts";
+import { builtin } from "../builtin.ts";
 import * as rule from "../shape_rules.ts";
 import { attention } from "./attention.ts";
 import { conv2d } from "./conv.ts";
@@ -48,9 +49,15 @@ export interface WasmOptions {
 
 const MAX_THREADS = 256;
 
+/** Node 20 has no `navigator`. */
+function cores(): number {
+  const found = globalThis.navigator?.hardwareConcurrency ?? builtin("node:os")?.availableParallelism();
+  return Math.min(found || 1, MAX_THREADS);
+}
+
 /** A `RangeError` for options out of range, a `DeviceError` where this place cannot run the kernels. */
 export async function createWasmBackend(options: WasmOptions = {}): Promise<WasmBackend> {
-  const { threads = navigator.hardwareConcurrency || 1, residentBytes = 2 ** 29 } = options;
+  const { threads = cores(), residentBytes = 2 ** 29 } = options;
   if (!(Number.isInteger(threads) && threads >= 1 && threads <= MAX_THREADS)) {
     throw new RangeError(
       `Cannot start the CPU backend: expected 1 to ${MAX_THREADS} threads, found ${threads}`,

@@ -2,6 +2,8 @@ import { instantiate } from "@assemblyscript/loader";
 import type { Kernels } from "../../../asm/pkg/kernels.d.ts";
 import { SCRATCH, SCRATCH_BYTES } from "../../../asm/layout.ts";
 import { DeviceError } from "../../errors.ts";
+import { canStartWorkers } from "../script_worker.ts";
+import { kernelBytes } from "./kernel_bytes.ts";
 
 export type KernelChoice = "fast" | "strict";
 
@@ -19,7 +21,7 @@ const PAGE = 65536;
 
 /** Whether this place lets threads share memory: a page must be cross-origin isolated for it. */
 export function canShareMemory(): boolean {
-  if (typeof SharedArrayBuffer === "undefined" || typeof Worker === "undefined") return false;
+  if (typeof SharedArrayBuffer === "undefined" || !canStartWorkers()) return false;
   return globalThis.crossOriginIsolated !== false; // undefined outside browsers
 }
 
@@ -82,11 +84,7 @@ function createMemory(shared: boolean, initial: number): WebAssembly.Memory {
 
 async function compile(choice: KernelChoice | undefined, shared: boolean): Promise<WebAssembly.Module> {
   for (const kind of choice ? [choice] : ["fast", "strict"] as const) {
-    const url = new URL(
-      `../../../asm/pkg/kernels.${kind}${shared ? "" : ".single"}.wasm`,
-      import.meta.url,
-    );
-    const bytes = await readBytes(url);
+    const bytes = await kernelBytes(shared ? kind : `${kind}.single`);
     if (WebAssembly.validate(bytes)) return await WebAssembly.compile(bytes);
   }
   throw new DeviceError(
@@ -94,23 +92,4 @@ async function compile(choice: KernelChoice | undefined, shared: boolean): Promi
       ? "Cannot load the fast kernels: expected an engine with relaxed SIMD, found one without"
       : "Cannot load the kernels: expected an engine with WebAssembly SIMD, found one without",
   );
-}
-
-async function readBytes(url: URL): Promise<Uint8Array<ArrayBuffer>> {
-  try {
-    if (url.protocol === "file:") {
-      const { readFile } = await import("node:fs/promises");
-      return new Uint8Array(await readFile(url));
-    }
-    const response = await fetch(url);
-    if (!response.ok) throw new Error(`HTTP status ${response.status}`);
-    return new Uint8Array(await response.arrayBuffer());
-  } catch (cause) {
-    throw new DeviceError(
-      `Cannot read the kernels: expected a file at ${url}, found ${(cause as Error).message}`,
-      {
-        cause,
-      },
-    );
-  }
 }

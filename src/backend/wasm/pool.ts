@@ -9,6 +9,7 @@ import {
 } from "../../../asm/layout.ts";
 import type { Op } from "../../../asm/op.ts";
 import { DeviceError } from "../../errors.ts";
+import { type ScriptWorker, startScript } from "../script_worker.ts";
 import type { Instance } from "./module.ts";
 
 /** ms; a machine under load takes its time, one that takes longer has refused. */
@@ -19,7 +20,7 @@ const STALL_LIMIT = 60_000;
 const CLOSE_LIMIT = 2_000;
 
 /** All of a compute thread's script: everything else is in the module. */
-const script = `onmessage = ({ data: { module, memory, scratch, failed, pending, number } }) => {
+const script = `globalThis.onmessage = ({ data: { module, memory, scratch, failed, pending, number } }) => {
   const words = new Int32Array(memory.buffer);
   try {
     const { exports } = new WebAssembly.Instance(module, { env: { memory } });
@@ -35,12 +36,12 @@ const script = `onmessage = ({ data: { module, memory, scratch, failed, pending,
 };`;
 
 interface Thread {
-  readonly worker: Worker;
+  readonly worker: ScriptWorker;
   readonly closed: Promise<void>;
 }
 
 /**
- * Runs kernels on the calling thread and `threads − 1` Web Workers over one shared memory. Calls return when the
+ * Runs kernels on the calling thread and `threads − 1` workers over one shared memory. Calls return when the
  * work is done; the threads sleep in between.
  */
 export class ThreadPool {
@@ -61,33 +62,30 @@ export class ThreadPool {
   static async start(instance: Instance, threads: number): Promise<ThreadPool> {
     const pool = new ThreadPool(instance, threads);
     if (threads === 1) return pool;
-    const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
     try {
-      await Promise.all(Array.from({ length: threads - 1 }, (_, i) => pool.#startThread(url, i + 1)));
+      await Promise.all(Array.from({ length: threads - 1 }, (_, i) => pool.#startThread(i + 1)));
     } catch (error) {
       await pool.dispose();
       throw error;
-    } finally {
-      URL.revokeObjectURL(url);
     }
     return pool;
   }
 
-  #startThread(url: string, number: number): Promise<void> {
+  #startThread(number: number): Promise<void> {
     return new Promise((resolve, reject) => {
       let ended = () => {};
       const closed = new Promise<void>((done) => ended = done);
       const fail = (found: string) => {
         this.#broken ??= new DeviceError(
-          `Cannot run thread ${number}: expected a Web Worker, found ${found}`,
+          `Cannot run thread ${number}: expected a worker, found ${found}`,
         );
         ended();
         reject(this.#broken);
       };
       const timer = setTimeout(() => fail(`none after ${START_LIMIT / 1000} s`), START_LIMIT);
-      let worker: Worker;
+      let worker: ScriptWorker;
       try {
-        worker = new Worker(url, { type: "module", name: `tome-edge ${number}` });
+        worker = startScript(script, `tome-edge ${number}`);
       } catch (error) {
         clearTimeout(timer);
         return fail(String(error));
@@ -101,8 +99,7 @@ export class ThreadPool {
       worker.onmessage = ({ data }) => {
         clearTimeout(timer);
         if (data.ready) {
-          // Idle threads must not keep a program alive; browsers have no such call and need none.
-          (worker as Worker & { unref?(): void }).unref?.();
+          worker.unref?.(); // idle threads must not keep a program alive
           resolve();
         } else if (data.closed) ended();
         else fail(data.error);

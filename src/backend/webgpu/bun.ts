@@ -1,4 +1,5 @@
 /** What Bun needs to have WebGPU: the optional package `bun-webgpu` (Dawn), imported by name at run time only. */
+import { locatePackage } from "../builtin.ts";
 
 // Not imported, so that browsers can load this module.
 const process = (globalThis as { process?: typeof import("node:process") }).process;
@@ -17,7 +18,7 @@ export async function bunGpu(): Promise<GPU | string> {
   const name = "bun-webgpu"; // Not a literal, so that neither Deno nor a bundler looks for it.
   let webgpu: BunWebGpu;
   try {
-    webgpu = await import(name);
+    webgpu = await import(locatePackage(name, import.meta.url));
   } catch {
     return `Bun has WebGPU through the package ${name}, which is not installed: bun add ${name}`;
   }

@@ -1,4 +1,5 @@
 /** What Node needs to have WebGPU: the package `webgpu` (Dawn), imported by name at run time only. */
+import { locatePackage } from "../builtin.ts";
 
 interface NodeWebGpu {
   create(options: string[]): GPU;
@@ -19,7 +20,7 @@ export async function nodeGpu(): Promise<GPU | string> {
   const name = "webgpu"; // Not a literal, so that neither Deno nor a bundler looks for it.
   let webgpu: NodeWebGpu;
   try {
-    webgpu = await import(name);
+    webgpu = await import(locatePackage(name, import.meta.url));
   } catch (error) {
     if ((error as { code?: string }).code === "ERR_MODULE_NOT_FOUND") {
       return `Node has WebGPU through the package ${name}, which is not installed: npm install ${name}`;
