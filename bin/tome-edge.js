@@ -1,14 +1,16 @@
 #!/usr/bin/env node
 /**
- * Starts the command line, which is TypeScript: in place on Bun, else on Deno (which runs no TypeScript of a
- * package, but any of a path): the one that runs this, the one installed, or the one that npm gives.
+ * Starts the command line: in place on Bun and Deno, else on Deno, which computes on GPUs and serves: the one that is
+ * installed, or the one that npm gives. In a clone it is TypeScript, in the package what is built of it.
  */
 import { spawn, spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 
-const main = new URL("../src/cli/main.ts", import.meta.url);
+const sources = new URL("../src/cli/main.ts", import.meta.url);
+const main = existsSync(sources) ? sources : new URL("../dist/cli.js", import.meta.url);
 if ("Bun" in globalThis) await import(main.href);
 else {
   const config = fileURLToPath(new URL("../deno.json", import.meta.url));

@@ -4,7 +4,7 @@
  * @module
  */
 import { Unzlib } from "fflate";
-import { quote } from "../errors.ts";
+import { quote } from "../quote.ts";
 
 export const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 

@@ -1,19 +1,30 @@
 /** The modules of dist/, made by esbuild. */
 import * as esbuild from "esbuild";
 import { readFile } from "node:fs/promises";
-import { bundled, inlinedKernels, inRoot, nodeModules, packages, shaders } from "./plugins.ts";
+import {
+  bundled,
+  inlinedKernels,
+  inRoot,
+  mergingOnly,
+  nodeModules,
+  packages,
+  shaders,
+  texts,
+} from "./plugins.ts";
 
 /** A file of dist/. */
 export interface Output {
   name: string;
-  contents: string | Uint8Array;
+  contents: string;
 }
 
-/** What a bundle is made of. */
+/** Files of dist/, and what is in them. */
 export interface Bundled {
   outputs: Output[];
-  /** Files of packages in it. */
-  inputs: string[];
+  /** Names of the packages in it. */
+  packages: string[];
+  /** Names that the module exports. */
+  exports: string[];
 }
 
 export const VERSION: string = JSON.parse(await readFile(inRoot("package.json"), "utf8")).version;
@@ -71,7 +82,7 @@ export async function bundleAll(name: string): Promise<Bundled> {
       };`,
     },
   });
-  return finished(result);
+  return { ...finished(result), exports };
 }
 
 /** Token merging alone. */
@@ -85,16 +96,28 @@ export async function bundleTome(name: string): Promise<Bundled> {
       target: "es2022",
       define: { KERNELS: await inlinedKernels() },
       banner: { js: NOTICE },
-      plugins: [bundled(["src/backend/wasm/kernel_bytes.ts"], VERSION), packages, nodeModules, shaders],
+      plugins: [
+        bundled(["src/backend/wasm/kernel_bytes.ts"], VERSION),
+        packages,
+        nodeModules,
+        mergingOnly,
+        shaders,
+      ],
     }),
   );
 }
 
-/** A program of the npm package: packages stay imports, and so do the modules that another file of dist/ exports. */
+/**
+ * A program of the npm package: packages stay imports, and so do the modules that another file of dist/ exports.
+ * `elsewhere` tells which modules those are, and `exports` what the other file has.
+ */
 export async function bundleProgram(
   name: string,
   entry: string,
-  elsewhere: Readonly<Record<string, string>>,
+  { elsewhere, exports }: {
+    elsewhere: Readonly<Record<string, string>>;
+    exports: Readonly<Record<string, readonly string[]>>;
+  },
 ): Promise<Bundled> {
   const files = new Map(Object.entries(elsewhere).map(([path, by]) => [inRoot(path), by]));
   const others: esbuild.Plugin = {
@@ -109,18 +132,26 @@ export async function bundleProgram(
       });
     },
   };
-  return finished(
+  const program = finished(
     await esbuild.build({
       ...COMMON,
       entryPoints: [inRoot(entry)],
       outfile: inRoot(`dist/${name}`),
       format: "esm",
-      platform: "node",
+      minify: false,
+      sourcemap: false,
       target: "es2022",
       banner: { js: NOTICE },
-      plugins: [others, shaders],
+      plugins: [others, texts],
     }),
   );
+  const code = program.outputs[0].contents;
+  for (const [, names, from] of code.matchAll(/^import \{([^}]*)\} from "\.\/([^"]*)"/gm)) {
+    const missing = names.split(",").map((name) => name.trim().split(" as ")[0])
+      .filter((name) => !exports[from].includes(name));
+    if (missing.length) throw new Error(`dist/${name} needs ${missing} of ${from}, which does not export it`);
+  }
+  return program;
 }
 
 function finished({ outputFiles, metafile }: esbuild.BuildResult): Bundled {
@@ -129,7 +160,14 @@ function finished({ outputFiles, metafile }: esbuild.BuildResult): Bundled {
       const name = path.slice(inRoot("dist/").length);
       return { name, contents: name.endsWith(".map") ? tidyMap(text) : text };
     }),
-    inputs: Object.keys(metafile!.inputs).filter((path) => /\/(node_modules|npm)\//.test(`/${path}`)),
+    exports: Object.values(metafile!.outputs).flatMap((output) => output.exports),
+    packages: [
+      ...new Set(
+        Object.keys(metafile!.inputs).flatMap((path) =>
+          /\/(?:npm\/[^/]+|node_modules)\/((?:@[^/]+\/)?[^/]+)/.exec(`/${path}`)?.[1] ?? []
+        ),
+      ),
+    ].sort(),
   };
 }
 

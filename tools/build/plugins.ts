@@ -57,6 +57,25 @@ export function bundled(files: readonly string[], version: string): Plugin {
   };
 }
 
+/** What networks need and merging does not, out of `dist/tome.js`: a call says where it is. */
+export const mergingOnly: Plugin = {
+  name: "merging only",
+  setup(build) {
+    build.onLoad({ filter: /src.backend.(wasm|webgpu).(attention|conv|norm)\.ts$/ }, async ({ path }) => {
+      const names = Array.from(
+        (await readFile(path, "utf8")).matchAll(/^export function (\w+)/gm),
+        ([, n]) => n,
+      );
+      return {
+        contents: `const refuse = (name) => () => {
+          throw new Error("Cannot run " + name + ": expected tome-edge.js, found tome.js, which merges tokens only");
+        };
+        ${names.map((name) => `export const ${name} = refuse("${name}");`).join("\n")}`,
+      };
+    });
+  },
+};
+
 /** Shaders as text, without comments; `// unroll` is an instruction, and indentation tells where its loop ends. */
 export const shaders: Plugin = {
   name: "shaders",
@@ -71,7 +90,17 @@ export const shaders: Plugin = {
   },
 };
 
-/** What `kernel_bytes_inlined.ts` reads. */
+/** What is imported as text. */
+export const texts: Plugin = {
+  name: "texts",
+  setup(build) {
+    build.onLoad({ filter: /.*/ }, async ({ path, with: { type } }) => {
+      if (type === "text") return { contents: await readFile(path, "utf8"), loader: "text" };
+    });
+  },
+};
+
+/** What `kernel_bytes_bundled.ts` reads. */
 export async function inlinedKernels(): Promise<string> {
   const builds: Record<string, [number, number]> = {};
   const parts: Uint8Array[] = [];
