@@ -18,7 +18,7 @@ export async function declarations(
       if (!from) return null;
       if (!id.startsWith(".")) return { id, external: true };
       const found = await this.resolve(id, from, { ...options, skipSelf: true });
-      const by = found && files.get(found.id);
+      const by = files.get(found?.id ?? "");
       if (by !== undefined) return { id: by, external: true };
       return found;
     },
