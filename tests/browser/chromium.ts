@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, normalize } from "node:path";
 import process from "node:process";
-import { chromium } from "playwright-core";
+import { type BrowserContext, chromium } from "playwright-core";
 import { bundle, ROOT } from "./bundle.ts";
 import type { Answer, Task } from "./worker.ts";
 
@@ -37,7 +37,7 @@ const ISOLATED = {
   "cross-origin-embedder-policy": "require-corp",
 };
 
-/** Headless Chromium with WebGPU on its own SwiftShader, on a page that is cross-origin isolated. */
+/** Chromium on a page that is cross-origin isolated. */
 export async function openChromium(executablePath: string): Promise<Browser> {
   const script = await bundle(new URL("worker.ts", import.meta.url));
   const server = createServer(async (request, response) => {
@@ -59,21 +59,7 @@ export async function openChromium(executablePath: string): Promise<Browser> {
     }
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const profile = await mkdtemp(join(tmpdir(), "tome-edge-chromium-"));
-  const context = await chromium.launchPersistentContext(profile, {
-    executablePath,
-    headless: true,
-    args: [
-      "--no-sandbox",
-      "--disable-gpu",
-      "--enable-unsafe-webgpu",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-    ],
-  });
+  const { context, close } = await startChromium(executablePath);
   const page = await context.newPage();
   await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
   return {
@@ -93,9 +79,36 @@ export async function openChromium(executablePath: string): Promise<Browser> {
           worker.postMessage(task);
         }), [task, TASK_MS] as const),
     async close() {
-      await context.close();
+      await close();
       await new Promise((resolve) => server.close(resolve));
       server.closeAllConnections?.();
+    },
+  };
+}
+
+/** Headless Chromium with WebGPU on its own SwiftShader, and a profile of its own. */
+export async function startChromium(
+  executablePath: string,
+): Promise<{ context: BrowserContext; close(): Promise<void> }> {
+  const profile = await mkdtemp(join(tmpdir(), "tome-edge-chromium-"));
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath,
+    headless: true,
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--enable-unsafe-webgpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+  return {
+    context,
+    async close() {
+      await context.close();
       await rm(profile, { recursive: true, force: true });
     },
   };

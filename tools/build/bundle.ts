@@ -45,6 +45,9 @@ const COMMON: esbuild.BuildOptions = {
 
 const NOTICE = `/*! tome-edge ${VERSION}, MIT; the packages in it: LICENSES.txt */`;
 
+/** Deno, which imports a module by its URL, finds the declarations by the first comment. */
+const typed = (name: string) => `/* @ts-self-types="./${name.replace(/js$/, "d.ts")}" */\n${NOTICE}`;
+
 /**
  * Everything in one module. It is one function, so that its text is the script of the engine's worker and nothing
  * has to be there twice; a bundler of others must not take anything out of it, as esbuild takes out helpers for
@@ -75,7 +78,7 @@ export async function bundleAll(name: string): Promise<Bundled> {
     format: "iife",
     globalName: "made",
     define: { ...options.define, "import.meta.url": "HERE" },
-    banner: { js: `${NOTICE}\nconst tomeEdge=function tomeEdge(HERE){"use strict";` },
+    banner: { js: `${typed(name)}\nconst tomeEdge=function tomeEdge(HERE){"use strict";` },
     footer: {
       js: `return made};\nconst made=tomeEdge(import.meta.url);export const ${
         exports.map((name) => `${name}=made.${name}`).join(",")
@@ -95,7 +98,7 @@ export async function bundleTome(name: string): Promise<Bundled> {
       format: "esm",
       target: "es2022",
       define: { KERNELS: await inlinedKernels() },
-      banner: { js: NOTICE },
+      banner: { js: typed(name) },
       plugins: [
         bundled(["src/backend/wasm/kernel_bytes.ts"], VERSION),
         packages,
