@@ -1,55 +1,67 @@
-/** What the tests of dist/ share: the built files in a folder, servers of them, and programs that draw with them. */
+/** Where the tests of dist/ find it: the built package in a folder of its own, a server of it, programs in folders. */
 import { execFile } from "node:child_process";
-import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
 import { join, normalize } from "node:path";
 import process from "node:process";
 import { promisify } from "node:util";
-import type { GenerateOptions } from "../../src/mod.ts";
-import type { LoadOptions } from "../../src/pipeline/pipeline.ts";
 import { build, write } from "../../tools/build.ts";
 import type { Output } from "../../tools/build/bundle.ts";
 import { inRoot } from "../../tools/build/plugins.ts";
 
-export interface Drawn {
-  device: string;
-  /** Base64. */
-  png: string;
+/** What is to be undone after the tests, the last first. */
+const undo: (() => Promise<unknown>)[] = [];
+
+export const undoLater = (step: () => Promise<unknown>): void => void undo.push(step);
+
+export async function undoAll(): Promise<void> {
+  for (const step of undo.splice(0).reverse()) await step();
 }
 
-/** A module that exports `draw(load, options)`, which gives what `Drawn` says. */
-export const drawingModule = (specifier: string): string => `
-import { loadPipeline } from "${specifier}";
-export async function draw(load, options) {
-  const pipe = await loadPipeline(undefined, load);
-  const { images: [image] } = await pipe.generate(options);
-  const { device } = pipe.info;
-  await pipe.dispose();
-  return { device, png: btoa(String.fromCharCode(...image.png())) };
+/** Runs once, when first asked for. */
+export function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => made ??= make();
 }
-`;
 
-/** A program that prints what it drew as JSON. */
-export const drawingProgram = (specifier: string, load: LoadOptions, options: GenerateOptions): string =>
-  `${drawingModule(specifier)}
-draw(${JSON.stringify(load)}, ${JSON.stringify(options)}).then((drawn) => console.log(JSON.stringify(drawn)));
-`;
+const folder = once(async () => {
+  const path = await mkdtemp(join(tmpdir(), "tome-edge-dist-"));
+  undoLater(() => rm(path, { recursive: true, force: true }));
+  return path;
+});
 
-/** The npm package's folder, as a clone has it after `deno task build`. */
-export async function buildPackage(folder: string): Promise<Output[]> {
+/** A folder with these files; there may be others in it already. */
+export async function folderOf(name: string, files: Record<string, string>): Promise<string> {
+  const path = join(await folder(), name);
+  await mkdir(path, { recursive: true });
+  for (const [file, text] of Object.entries(files)) await writeFile(join(path, file), text);
+  return path;
+}
+
+/** The package as a clone has it after `deno task build`. */
+export const builtPackage: () => Promise<{ path: string; outputs: Output[] }> = once(async () => {
+  const path = join(await folder(), "package");
   const outputs = await build();
-  await write(join(folder, "dist"), outputs);
+  await write(join(path, "dist"), outputs);
   for (const name of ["package.json", "deno.json", "README.md", "LICENSE", "bin"]) {
-    await cp(inRoot(name), join(folder, name), { recursive: true });
+    await cp(inRoot(name), join(path, name), { recursive: true });
   }
-  return outputs;
-}
+  return { path, outputs };
+});
+
+/** dist/ on a server that lets pages of other origins read it, and nothing more. */
+export const servedDist: () => Promise<Place> = once(async () => {
+  const { path } = await builtPackage();
+  const place = await serve(join(path, "dist"), { "access-control-allow-origin": "*" });
+  undoLater(() => place.close());
+  return place;
+});
 
 const TYPES: Record<string, string> = { js: "text/javascript", html: "text/html", ts: "text/typescript" };
 
 export interface Place {
-  /** Its origin. */
   origin: string;
   close(): Promise<void>;
 }
@@ -57,29 +69,32 @@ export interface Place {
 /** Serves a folder, by byte range if asked, or texts by path, on loopback. */
 export async function serve(
   files: string | Record<string, string>,
-  headers: (path: string) => Record<string, string>,
+  headers: Record<string, string>,
 ): Promise<Place> {
-  const server = createServer(async ({ url, method, headers: asked }, response) => {
-    const { pathname } = new URL(url!, "http://localhost");
+  const read = async (path: string): Promise<Uint8Array> => {
+    if (typeof files === "string") return await readFile(join(files, normalize(decodeURIComponent(path))));
+    if (files[path] === undefined) throw new Error("no such file");
+    return new TextEncoder().encode(files[path]);
+  };
+  const server = createServer(async (request, response) => {
+    const { pathname } = new URL(request.url!, "http://localhost");
     let data: Uint8Array;
     try {
-      data = typeof files === "string"
-        ? await readFile(join(files, normalize(decodeURIComponent(pathname))))
-        : new TextEncoder().encode(files[pathname] ?? raise());
+      data = await read(pathname);
     } catch {
-      response.writeHead(404, headers(pathname)).end();
+      response.writeHead(404, headers).end();
       return;
     }
     const type = TYPES[/\.(\w+)$/.exec(pathname)?.[1] ?? "html"] ?? "application/octet-stream";
-    const given: Record<string, string | number> = { ...headers(pathname), "content-type": type };
-    const range = /^bytes=(\d+)-(\d+)$/.exec(asked.range ?? "");
+    const given: Record<string, string | number> = { ...headers, "content-type": type };
+    const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "");
     if (range) {
-      const [from, to] = [Number(range[1]), Math.min(Number(range[2]) + 1, data.length)];
+      const from = Number(range[1]), to = Math.min(Number(range[2]) + 1, data.length);
       given["content-range"] = `bytes ${from}-${to - 1}/${data.length}`;
       data = data.subarray(from, to);
     }
     response.writeHead(range ? 206 : 200, { ...given, "content-length": data.length });
-    response.end(method === "HEAD" ? undefined : data);
+    response.end(request.method === "HEAD" ? undefined : data);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
@@ -90,10 +105,6 @@ export async function serve(
       await closed;
     },
   };
-}
-
-function raise(): never {
-  throw new Error("no such file");
 }
 
 const start = promisify(execFile);
@@ -110,14 +121,4 @@ export async function run(
     maxBuffer: 1 << 24,
   });
   return stdout;
-}
-
-/** The last line, which is JSON. */
-export const answerOf = (stdout: string): Drawn => JSON.parse(stdout.trim().split("\n").at(-1)!);
-
-/** Writes files into a new folder. */
-export async function folderOf(path: string, files: Record<string, string>): Promise<string> {
-  await mkdir(path, { recursive: true });
-  for (const [name, text] of Object.entries(files)) await writeFile(join(path, name), text);
-  return path;
 }
