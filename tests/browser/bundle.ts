@@ -1,24 +1,16 @@
-import { readFile } from "node:fs/promises";
-import { extname, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
+import { bundled, inlinedKernels, nodeModules, packages, shaders } from "../../tools/build/plugins.ts";
 
-export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-
-/** Node's modules as a page has them: files come from the server, over HTTP. */
-const shim = (name: string) => fileURLToPath(new URL(`node_shims/${name}.ts`, import.meta.url));
-const NODE: Record<string, string> = {
-  "node:assert/strict": shim("assert"),
-  "node:fs/promises": shim("fs"),
-  "node:path": shim("path"),
-  "node:process": shim("process"),
-  "node:url": shim("url"),
+const assertShim: esbuild.Plugin = {
+  name: "assert",
+  setup(build) {
+    const path = fileURLToPath(new URL("assert_shim.ts", import.meta.url));
+    build.onResolve({ filter: /^node:assert\/strict$/ }, () => ({ path }));
+  },
 };
 
-/**
- * One ES module of `entry` and all it imports, for a page. The runtime that runs this finds the packages, so
- * that Deno needs no `node_modules`; modules see the server's URL of their own file as `import.meta.url`.
- */
+/** One ES module of `entry` and all it imports, for a page: the kernels are in it, as in dist/. */
 export async function bundle(entry: URL): Promise<string> {
   try {
     const { outputFiles } = await esbuild.build({
@@ -27,32 +19,15 @@ export async function bundle(entry: URL): Promise<string> {
       write: false,
       format: "esm",
       target: "esnext",
-      loader: { ".wgsl": "text" },
+      define: { KERNELS: await inlinedKernels() },
       logLevel: "silent",
-      plugins: [{
-        name: "places",
-        setup(build) {
-          build.onResolve({ filter: /^[^./]/ }, ({ path, kind }) => {
-            if (kind === "entry-point") return;
-            if (path.startsWith("node:")) {
-              return NODE[path]
-                ? { path: NODE[path] }
-                : { errors: [{ text: `${path} is not in a browser` }] };
-            }
-            const file = fileURLToPath(import.meta.resolve(path));
-            // What the package's own "browser" field says.
-            return { path: file.replace(/fflate(.*)esm\/index\.mjs$/, "fflate$1esm/browser.js") };
-          });
-          build.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
-            const url = JSON.stringify(`/${relative(ROOT, path)}`);
-            const source = await readFile(path, "utf8");
-            return {
-              contents: source.replaceAll("import.meta.url", `(self.location.origin + ${url})`),
-              loader: extname(path) === ".ts" ? "ts" : "js",
-            };
-          });
-        },
-      }],
+      plugins: [
+        bundled(["src/backend/wasm/kernel_bytes.ts"], "test"),
+        assertShim,
+        packages,
+        nodeModules,
+        shaders,
+      ],
     });
     return outputFiles[0].text;
   } finally {

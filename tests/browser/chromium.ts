@@ -1,11 +1,11 @@
-import { access, mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { access, mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { join, normalize } from "node:path";
+import { join } from "node:path";
 import process from "node:process";
 import { type BrowserContext, chromium } from "playwright-core";
-import { bundle, ROOT } from "./bundle.ts";
+import { bundle } from "./bundle.ts";
 import type { Answer, Task } from "./worker.ts";
 
 /** Longer than any task takes on two slow cores. */
@@ -40,23 +40,9 @@ const ISOLATED = {
 /** Chromium on a page that is cross-origin isolated. */
 export async function openChromium(executablePath: string): Promise<Browser> {
   const script = await bundle(new URL("worker.ts", import.meta.url));
-  const server = createServer(async (request, response) => {
-    const path = decodeURIComponent(new URL(request.url!, "http://localhost").pathname);
-    const send = (type: string, body: string | Uint8Array, headers = {}) => {
-      const length = typeof body === "string" ? new TextEncoder().encode(body).length : body.length;
-      response.writeHead(200, { ...ISOLATED, "content-type": type, "content-length": length, ...headers });
-      response.end(request.method === "HEAD" ? undefined : body);
-    };
-    if (path === "/") return send("text/html", PAGE);
-    if (path === "/worker.js") return send("text/javascript", script);
-    try {
-      const file = join(ROOT, normalize(path));
-      if (!/^\/(asm\/pkg|models|tests)(\/|$)/.test(normalize(path))) throw new Error(path);
-      if ((await stat(file)).isDirectory()) return send("text/plain", "", { "x-folder": "true" });
-      send(path.endsWith(".wasm") ? "application/wasm" : "application/octet-stream", await readFile(file));
-    } catch {
-      response.writeHead(404, ISOLATED).end();
-    }
+  const server = createServer(({ url }, response) => {
+    const [type, body] = url === "/worker.js" ? ["text/javascript", script] : ["text/html", PAGE];
+    response.writeHead(200, { ...ISOLATED, "content-type": type }).end(body);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { context, close } = await startChromium(executablePath);

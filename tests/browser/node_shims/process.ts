@@ -1,1 +1,0 @@
-export default { env: {} as Record<string, string | undefined> };

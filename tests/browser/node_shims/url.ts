@@ -1,1 +1,0 @@
-export const fileURLToPath = (url: string | URL) => decodeURIComponent(new URL(url).pathname);
