@@ -1,13 +1,13 @@
 /**
  * Writes dist/: `deno task build`. The modules for a URL (`tome-edge.js`, `tome.js`), the programs of the npm package
- * (`server.js`, `cli.js`), their declarations, and the embedded model beside them.
+ * (`server.js`, `cli.js`) and of Cloudflare's runtime (`workerd.js`), their declarations, and the embedded model beside them.
  */
 import { cp, mkdir, rm, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import process from "node:process";
 import { gzipSync } from "node:zlib";
 import * as esbuild from "esbuild";
-import { bundleAll, bundleProgram, bundleTome, type Output } from "./build/bundle.ts";
+import { bundleAll, bundleProgram, bundleTome, bundleWorkerd, type Output } from "./build/bundle.ts";
 import { licences } from "./build/licences.ts";
 import { inRoot } from "./build/plugins.ts";
 import { declarations } from "./build/types.ts";
@@ -18,12 +18,15 @@ const BUDGETS: Record<string, { raw: number; gzip: number }> = {
   "tome.js": { raw: 200_000, gzip: 60_000 },
 };
 
+/** What `workerd.js` imports, which cannot be in it. */
+const WORKERD_KERNELS = "kernels.strict.single.wasm";
+
 /** What the programs of the package take from its main module, so that classes of errors are the same. */
 const MAIN = Object.fromEntries(
   ["mod", "errors", "version", "pipeline/pipeline"].map((name) => [`src/${name}.ts`, "./tome-edge.js"]),
 );
 
-/** All files of dist/ but the model's. */
+/** All files of dist/ that are made; `write` copies the others. */
 export async function build({ types = true }: { types?: boolean } = {}): Promise<Output[]> {
   const main = await bundleAll("tome-edge.js");
   const server = await bundleProgram("server.js", "src/server/mod.ts", {
@@ -34,7 +37,7 @@ export async function build({ types = true }: { types?: boolean } = {}): Promise
     elsewhere: { ...MAIN, "src/server/serve.ts": "./server.js" },
     exports: { "tome-edge.js": main.exports, "server.js": server.exports },
   });
-  const bundles = [main, await bundleTome("tome.js")];
+  const bundles = [main, await bundleTome("tome.js"), await bundleWorkerd("workerd.js")];
   await esbuild.stop();
   const packages = [...new Set(bundles.flatMap((bundle) => bundle.packages))].sort();
   return [
@@ -44,6 +47,7 @@ export async function build({ types = true }: { types?: boolean } = {}): Promise
       ? [
         await declarations("tome-edge.d.ts", "src/mod.ts"),
         await declarations("tome.d.ts", "tools/build/entries/tome.ts"),
+        await declarations("workerd.d.ts", "src/workerd.ts"),
         await declarations("server.d.ts", "src/server/mod.ts", MAIN),
       ]
       : [],
@@ -81,6 +85,7 @@ export async function write(folder: string, outputs: readonly Output[]): Promise
     await mkdir(dirname(`${folder}/${name}`), { recursive: true });
     await writeFile(`${folder}/${name}`, contents);
   }
+  await cp(inRoot(`asm/pkg/${WORKERD_KERNELS}`), `${folder}/${WORKERD_KERNELS}`);
   const ours = /^emoji\/(golden|samples|training)(\/|$)/;
   const from = inRoot("models/");
   await cp(`${from}emoji`, `${folder}/models/emoji`, {

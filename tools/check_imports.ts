@@ -35,6 +35,9 @@ const entries = [
   "src/server/page/client/main.tsx",
   "src/pipeline/worker.ts",
   "src/pipeline/edge.ts",
+  "src/pipeline/embedded_model_bundled.ts",
+  "src/pipeline/start_worker_bundled.ts",
+  "src/backend/wasm/kernel_bytes_bundled.ts",
   "bench/run.ts",
 ];
 const graph = new Map<string, string[]>();

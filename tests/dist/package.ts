@@ -37,6 +37,7 @@ const packed = once(async () => {
   const [{ filename, files }] = JSON.parse(await run(["npm", "pack", "--json"], { cwd: path }));
   const expected = [
     ...["LICENSE", "README.md", "package.json", "deno.json", "bin/tome-edge.js"],
+    "dist/kernels.strict.single.wasm",
     ...outputs.map(({ name }) => `dist/${name}`),
     ...MODEL.split(/\s+/).map((name) => `dist/models/emoji/${name}`),
   ];

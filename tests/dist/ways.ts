@@ -8,16 +8,18 @@ import { join } from "node:path";
 import process from "node:process";
 import { after, test } from "node:test";
 import * as esbuild from "esbuild";
+import type { DeviceName } from "../../src/backend/mod.ts";
 import { assertSmall, build, sizes } from "../../tools/build.ts";
+import { hasGpu } from "../support/gpu.ts";
 import { answerOf, assertDrawn, drawingProgram } from "./golden.ts";
 import { testPackage } from "./package.ts";
 import { testPages } from "./pages.ts";
 import { builtPackage, folderOf, run, servedDist, undoAll } from "./places.ts";
 
-/** Merges and unmerges on the CPU, and prints how many tokens there are then. */
-const merging = (specifier: string) => `
+/** Merges and unmerges, and prints how many tokens there are then. */
+const merging = (specifier: string, device: DeviceName) => `
 import { bipartiteSoftMatchingRandom2d, createBackend } from "${specifier}";
-const backend = await createBackend("cpu", { threads: 1 });
+const backend = await createBackend("${device}", { threads: 1 });
 const x = Float32Array.from({ length: 64 * 8 }, (_, i) => Math.sin(i));
 const plan = await bipartiteSoftMatchingRandom2d(backend, x, {
   batch: 1, width: 8, height: 8, channels: 8, r: 32, noRand: true,
@@ -59,7 +61,8 @@ export function testWays(): void {
     const { origin } = await servedDist();
     const cwd = await folderOf("deno", {
       "draw.js": drawingProgram(`${origin}/tome-edge.js`),
-      "merge.ts": merging(`${origin}/tome.js`),
+      "cpu.ts": merging(`${origin}/tome.js`, "cpu"),
+      "gpu.ts": merging(`${origin}/tome.js`, "gpu"),
     });
     const { host } = new URL(origin);
     const env = { DENO_DIR: join(cwd, "cache") };
@@ -69,7 +72,8 @@ export function testWays(): void {
       "2 threads",
     );
     // Merging needs nothing but the import; the types come along.
-    assert.equal(await run([...args, "--check", "merge.ts"], { cwd, env }), "32 64\n");
+    assert.equal(await run([...args, "--check", "cpu.ts"], { cwd, env }), "32 64\n");
+    if (hasGpu) assert.equal(await run([...args, "gpu.ts"], { cwd, env }), "32 64\n");
   });
 
   test("it still draws when a bundler of others has lowered and minified it", async () => {

@@ -1,15 +1,16 @@
 /** The modules of dist/, made by esbuild. */
 import * as esbuild from "esbuild";
 import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
 import {
   bundled,
   inlinedKernels,
   inRoot,
-  mergingOnly,
   nodeModules,
   packages,
   shaders,
   texts,
+  without,
 } from "./plugins.ts";
 
 /** A file of dist/. */
@@ -103,11 +104,60 @@ export async function bundleTome(name: string): Promise<Bundled> {
         bundled(["src/backend/wasm/kernel_bytes.ts"], VERSION),
         packages,
         nodeModules,
-        mergingOnly,
+        without(
+          /src.backend.(wasm|webgpu).(attention|conv|norm)\.ts$/,
+          "expected tome-edge.js, found tome.js, which merges tokens only",
+        ),
         shaders,
       ],
     }),
   );
+}
+
+/**
+ * `entry` and all it imports for Cloudflare's runtime: WebAssembly stays an import, of a file beside it. What is not
+ * used goes, since our modules do nothing when they are imported: the package's `sideEffects` says so.
+ */
+export async function bundleWorkerd(
+  name: string,
+  entry = inRoot("src/workerd.ts"),
+): Promise<Bundled & { imports: string[] }> {
+  const pure: esbuild.Plugin = {
+    name: "pure",
+    setup(build) {
+      build.onResolve({ filter: /\.wasm$/ }, ({ path }) => ({
+        path: `./${path.slice(path.lastIndexOf("/") + 1)}`,
+        external: true,
+      }));
+      build.onResolve({ filter: /^\./ }, ({ path, resolveDir, namespace }) => {
+        const file = resolve(resolveDir, path);
+        const ours = namespace === "file" &&
+          [inRoot("src/"), inRoot("asm/")].some((folder) => file.startsWith(folder));
+        return ours ? { path: file, sideEffects: false } : undefined;
+      });
+    },
+  };
+  const result = await esbuild.build({
+    ...COMMON,
+    entryPoints: [entry],
+    outfile: inRoot(`dist/${name}`),
+    format: "esm",
+    target: "es2022",
+    banner: { js: typed(name) },
+    plugins: [
+      bundled([], VERSION),
+      without(
+        /src.backend.(webgpu|reference).backend\.ts$/,
+        "expected another runtime, found workerd, which has the CPU",
+      ),
+      pure,
+      packages,
+      nodeModules,
+      shaders,
+    ],
+  });
+  const imports = Object.values(result.metafile!.outputs).flatMap((output) => output.imports);
+  return { ...finished(result), imports: imports.map(({ path }) => path) };
 }
 
 /**

@@ -57,24 +57,23 @@ export function bundled(files: readonly string[], version: string): Plugin {
   };
 }
 
-/** What networks need and merging does not, out of `dist/tome.js`: a call says where it is. */
-export const mergingOnly: Plugin = {
-  name: "merging only",
-  setup(build) {
-    build.onLoad({ filter: /src.backend.(wasm|webgpu).(attention|conv|norm)\.ts$/ }, async ({ path }) => {
-      const names = Array.from(
-        (await readFile(path, "utf8")).matchAll(/^export function (\w+)/gm),
-        ([, n]) => n,
-      );
-      return {
-        contents: `const refuse = (name) => () => {
-          throw new Error("Cannot run " + name + ": expected tome-edge.js, found tome.js, which merges tokens only");
+/** Leaves modules out: calls of their functions are refused, and say `why`. */
+export function without(modules: RegExp, why: string): Plugin {
+  return {
+    name: "without",
+    setup(build) {
+      build.onLoad({ filter: modules }, async ({ path }) => {
+        const functions = (await readFile(path, "utf8")).matchAll(/^export (?:async )?function (\w+)/gm);
+        return {
+          contents: Array.from(
+            functions,
+            ([, name]) => `export function ${name}() { throw new Error("Cannot call ${name}: ${why}"); }`,
+          ).join("\n"),
         };
-        ${names.map((name) => `export const ${name} = refuse("${name}");`).join("\n")}`,
-      };
-    });
-  },
-};
+      });
+    },
+  };
+}
 
 /** Shaders as text, without comments; `// unroll` is an instruction, and indentation tells where its loop ends. */
 export const shaders: Plugin = {
