@@ -10,6 +10,7 @@ import { after, test } from "node:test";
 import * as esbuild from "esbuild";
 import type { DeviceName } from "../../src/backend/mod.ts";
 import { assertSmall, build, sizes } from "../../tools/build.ts";
+import { inRoot } from "../../tools/build/plugins.ts";
 import { hasGpu } from "../support/gpu.ts";
 import { answerOf, assertDrawn, drawingProgram } from "./golden.ts";
 import { testPackage } from "./package.ts";
@@ -41,6 +42,9 @@ export function testWays(): void {
     const again = await build();
     assert.deepEqual(again.map(({ name }) => name), outputs.map(({ name }) => name));
     assert.deepEqual(again.filter(({ contents }, i) => contents !== outputs[i].contents), []);
+    for (const { name, contents } of outputs) {
+      assert.ok(!contents.includes(inRoot(".")), `${name} knows where it was built`);
+    }
     for (const name of ["tome-edge", "tome"]) {
       const types = outputs.find((output) => output.name === `${name}.d.ts`)!.contents;
       assert.doesNotMatch(types, /^import |\bimport\(/m);
@@ -61,7 +65,9 @@ export function testWays(): void {
     const { origin } = await servedDist();
     const cwd = await folderOf("deno", {
       "draw.js": drawingProgram(`${origin}/tome-edge.js`),
-      "cpu.ts": merging(`${origin}/tome.js`, "cpu"),
+      "cpu.ts": `import { EMBEDDED_MODEL } from "${origin}/tome-edge.js";
+        if (EMBEDDED_MODEL.href !== "${origin}/models/emoji/") throw new Error(EMBEDDED_MODEL.href);
+        ${merging(`${origin}/tome.js`, "cpu")}`,
       "gpu.ts": merging(`${origin}/tome.js`, "gpu"),
     });
     const { host } = new URL(origin);
@@ -71,7 +77,7 @@ export function testWays(): void {
       answerOf(await run([...args, `--allow-net=${host}`, "draw.js"], { cwd, env })),
       "2 threads",
     );
-    // Merging needs nothing but the import; the types come along.
+    // Importing and merging need nothing more than the import; the types come along.
     assert.equal(await run([...args, "--check", "cpu.ts"], { cwd, env }), "32 64\n");
     if (hasGpu) assert.equal(await run([...args, "gpu.ts"], { cwd, env }), "32 64\n");
   });
