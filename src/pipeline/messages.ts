@@ -1,4 +1,4 @@
-import type { LoadProgress } from "../checkpoint/http_source.ts";
+import type { LoadProgress } from "../checkpoint/http_file.ts";
 import { AbortError, CheckpointError, DeviceError } from "../errors.ts";
 import type { EngineOptions, EngineResult, EngineStep } from "./engine.ts";
 import type { ModelInfo, Request } from "./options.ts";

@@ -307,7 +307,7 @@ test("a cache that cannot be kept is said, and the file is read all the same", (
     await withFolder({ validator: () => ({}) }, { cache: true, cacheDir }, async (folder) => {
       assertSame(await readAll(folder));
       assert.deepEqual(folder.notes, [
-        "a/b c.bin is not cached: its server gives neither ETag nor Last-Modified",
+        "the model is not cached in full: its server gives neither ETag nor Last-Modified",
       ]);
     });
     await withFolder({}, { cache: true, cacheDir: "/dev/null/none" }, async (folder) => {
