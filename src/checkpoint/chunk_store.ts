@@ -42,7 +42,9 @@ export async function openStore(
   if (cache === false) return {};
   if (inNodeLike) {
     const folder = cacheDir ?? await defaultFolder();
-    if (folder === undefined) return { note: "nothing is cached: found no HOME or XDG_CACHE_HOME" };
+    if (folder === undefined) {
+      return { note: "nothing is cached: HOME and XDG_CACHE_HOME are not set, or may not be read" };
+    }
     if (!mayUse("read", folder) || !mayUse("write", folder)) {
       return { note: `nothing is cached: reading and writing ${folder} is not permitted` };
     }

@@ -29,6 +29,8 @@ export interface Shared {
   readonly store: ChunkStore | undefined;
   /** Whether the store still takes chunks. */
   storing: boolean;
+  /** Whether the server did not answer where the store could: it is asked for nothing more that is stored. */
+  offline: boolean;
   note(text: string): void;
 }
 
@@ -84,13 +86,13 @@ export class HttpFile {
     const { store, http, chunkBytes } = this.shared;
     const attempts = new Attempts(this.name, http);
     const stored = await store?.version(this.url.href).catch(() => undefined);
+    if (this.shared.offline && !stored) return "nothing in the cache, and a server that does not answer";
     if (stored) {
-      const reply = await attempts.run(() => http.send(this.url, { method: "HEAD" }));
-      await reply.close();
-      if (isAbsent(reply)) return `HTTP status ${reply.status}`;
-      const same = reply.status === 200 && validatorOf(reply) === stored.validator &&
+      const reply = this.shared.offline ? undefined : await this.#askVersion(attempts);
+      if (reply && isAbsent(reply)) return `HTTP status ${reply.status}`;
+      const same = reply?.status === 200 && validatorOf(reply) === stored.validator &&
         [undefined, stored.size].includes(lengthOf(reply));
-      if (same) {
+      if (same || !reply) {
         this.size = stored.size;
         this.#validator = stored.validator;
         return;
@@ -119,6 +121,20 @@ export class HttpFile {
         if (!this.#inOrder) await reply.close();
       }
     });
+  }
+
+  /** Undefined if the server does not answer. */
+  async #askVersion(attempts: Attempts): Promise<Reply | undefined> {
+    const { shared } = this;
+    try {
+      const reply = await attempts.run(() => shared.http.send(this.url, { method: "HEAD" }));
+      await reply.close();
+      return reply;
+    } catch (error) {
+      if (!(error instanceof CheckpointError)) throw error;
+      shared.offline = true;
+      shared.note(`the model comes from the cache as it is there: ${error.message}`);
+    }
   }
 
   /** Pages of other origins are not shown Content-Range, but Content-Length. */

@@ -54,6 +54,7 @@ export async function httpFolder(base: string | URL, options: HttpFolderOptions 
     memory: new ChunkMemory(memoryBytes),
     onProgress,
     store,
+    offline: false,
     storing: store !== undefined,
     note: (text) => notes.includes(text) || notes.push(text),
   };

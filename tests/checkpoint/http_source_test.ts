@@ -274,6 +274,33 @@ test("what was downloaded is not downloaded again, unless it changed", () =>
     }
   }));
 
+test("a server that does not answer is done without where all is cached, and that is said", () =>
+  inCacheDir(async (cacheDir) => {
+    const manners: Manners = {};
+    await withFolder(manners, { cache: true, cacheDir, attempts: 2 }, async (online, server) => {
+      assertSame(await readAll(online));
+      const open = () => httpFolder(server.url, { cacheDir, chunkBytes: CHUNK, attempts: 2, delay: 1 });
+      manners.status = () => 503;
+      server.seen.length = 0;
+      const offline = await open();
+      assertSame(await readAll(offline));
+      assert.equal(server.seen.length, 2);
+      assert.match(
+        offline.notes!.join(),
+        /^the model comes from the cache as it is there: .* HTTP status 503/,
+      );
+      assert.equal(await offline.has("small.json"), false);
+      await assertFails(offline.open("small.json"), "found nothing in the cache, and a server that does not");
+      await offline.close!();
+      // Before anything else is known to be cached, it is an error.
+      const other = await open();
+      await assertFails(other.has("small.json"), "HTTP status 503 after 2 attempts");
+      await other.close!();
+      const stopped = await httpFolder(server.url, { cacheDir, signal: AbortSignal.abort() });
+      await assert.rejects(stopped.has(BIG), AbortError);
+    });
+  }));
+
 test("two that download into one cache do not disturb each other, and a stopped one is gone on with", () =>
   inCacheDir(async (cacheDir) => {
     await withFolder({}, { cache: true, cacheDir }, async (folder, server) => {
