@@ -8,7 +8,7 @@ import type { ChunkMemory } from "./chunk_memory.ts";
 import type { ChunkStore, Version } from "./chunk_store.ts";
 import { isAbsent, lengthOf, rangeOf, validatorOf } from "./http_headers.ts";
 import { InOrder } from "./http_in_order.ts";
-import { Attempts, brokenOff, type Http, type Reply } from "./http_request.ts";
+import { Attempts, brokenOff, type Http, nameOf, type Reply } from "./http_request.ts";
 
 /** How much of a file has arrived. */
 export interface LoadProgress {
@@ -49,7 +49,7 @@ export class HttpFile {
   #reported = -1;
 
   private constructor(readonly path: string, readonly url: URL, readonly shared: Shared) {
-    this.name = url.origin + url.pathname;
+    this.name = nameOf(url);
   }
 
   /** The file, or what was found instead of it. */

@@ -99,7 +99,7 @@ export class Http {
     url: URL,
     { method = "GET", from, to }: { method?: "GET" | "HEAD"; from?: number; to?: number } = {},
   ) {
-    if (this.signal?.aborted) throw new AbortError(`Stopped while reading ${url}`);
+    if (this.signal?.aborted) throw new AbortError(`Stopped while reading ${nameOf(url)}`);
     const controller = new AbortController();
     const abort = () => controller.abort();
     this.signal?.addEventListener("abort", abort, { once: true });
@@ -113,7 +113,9 @@ export class Http {
         controller,
       );
       if (url.protocol === "https:" && response.url.startsWith("http:")) {
-        throw new CheckpointError(`Cannot read ${quote(`${url}`)}: expected https, found a redirect to http`);
+        throw new CheckpointError(
+          `Cannot read ${quote(nameOf(url))}: expected https, found a redirect to http`,
+        );
       }
       if (
         response.status >= 500 && response.status !== 501 || response.status === 429 ||
@@ -164,6 +166,11 @@ export class Http {
       clearTimeout(timer);
     }
   }
+}
+
+/** Without what may be secret: its query. */
+export function nameOf({ origin, pathname }: URL): string {
+  return origin + pathname;
 }
 
 interface Hooks {

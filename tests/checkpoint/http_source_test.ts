@@ -203,6 +203,8 @@ test("a redirect is followed, and takes no password to another host", async () =
       const basic = `Basic ${btoa("user:s@cret")}`;
       assert.deepEqual(new Set(server.seen.map((s) => s.authorization)), new Set([basic]));
       assert.deepEqual(new Set(other.seen.map((s) => s.authorization)), new Set([undefined]));
+      // Neither the password nor the query is in what is said.
+      await assert.rejects(folder.open("none"), (error) => !/cret|token/.test(`${error}`));
       await folder.close!();
     } finally {
       await server.close();
