@@ -128,7 +128,7 @@ async function hash(text: string): Promise<string> {
 }
 
 /** Entries are named by the file's URL with the version and chunk in its query. */
-function cacheStore(cache: Cache): ChunkStore {
+export function cacheStore(cache: Pick<Cache, "match" | "keys" | "put" | "delete">): ChunkStore {
   const key = (url: string, part: string) => {
     const name = new URL(url);
     name.searchParams.append("tome-edge", part);

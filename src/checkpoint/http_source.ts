@@ -7,7 +7,7 @@
  */
 import { CheckpointError, quote } from "../errors.ts";
 import { ChunkMemory } from "./chunk_memory.ts";
-import { openStore, type StoreOptions } from "./chunk_store.ts";
+import { type ChunkStore, openStore, type StoreOptions } from "./chunk_store.ts";
 import { HttpFile, type LoadProgress, type Shared } from "./http_file.ts";
 import { Http, type HttpOptions } from "./http_request.ts";
 import type { ByteSource, FolderSource } from "./source.ts";
@@ -23,6 +23,8 @@ export interface HttpFolderOptions extends HttpOptions, StoreOptions {
   /** Of weight files, in the order of preference. */
   variants?: readonly (string | undefined)[];
   title?: string;
+  /** Instead of the store that this place has. */
+  store?: ChunkStore;
 }
 
 /**
@@ -46,7 +48,7 @@ export async function httpFolder(base: string | URL, options: HttpFolderOptions 
   if (options.signal?.aborted) end();
   options.signal?.addEventListener("abort", end, { once: true });
 
-  const { store, note } = await openStore(options);
+  const { store, note } = options.store ? { store: options.store } : await openStore(options);
   const notes: string[] = note === undefined ? [] : [note];
   const shared: Shared = {
     http: new Http({ ...options, headers, signal: ended.signal }),

@@ -3,6 +3,7 @@ import { mkdtemp, readdir, rm, truncate } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
+import { cacheStore } from "../../src/checkpoint/chunk_store.ts";
 import { httpFolder, type HttpFolderOptions, type LoadProgress } from "../../src/checkpoint/http_source.ts";
 import type { FolderSource } from "../../src/checkpoint/source.ts";
 import { AbortError, CheckpointError } from "../../src/errors.ts";
@@ -330,6 +331,48 @@ test("a server without ranges fills the cache too, and keeps but a little in mem
       assert.deepEqual(seen.map((s) => s.method), ["GET", "HEAD"]);
     });
   }));
+
+/** A browser's `Cache` with room for so many bytes. */
+function fakeCache(room: number) {
+  const entries = new Map<string, Uint8Array<ArrayBuffer>>();
+  return {
+    entries,
+    match: (name: string) => Promise.resolve(entries.has(name) ? new Response(entries.get(name)) : undefined),
+    keys: () => Promise.resolve([...entries.keys()].map((url) => ({ url }) as Request)),
+    delete: (name: string) => Promise.resolve(entries.delete(name)),
+    async put(name: string, response: Response) {
+      const data = new Uint8Array(await response.arrayBuffer());
+      const used = [...entries.values()].reduce((sum, { length }) => sum + length, 0);
+      if (used + data.length > room) throw new DOMException("Quota exceeded.", "QuotaExceededError");
+      entries.set(name, data);
+    },
+  };
+}
+
+test("a browser's cache keeps what fits its quota; what does not is said, and comes again", async () => {
+  for (const [room, fits] of [[2 * DATA.length, true], [5 * CHUNK, false]] as const) {
+    const cache = fakeCache(room);
+    let version = "1";
+    await withFolder({ validator: () => ({ etag: `"${version}"` }) }, {}, async (_, server) => {
+      const read = async () => {
+        server.seen.length = 0;
+        const store = cacheStore(cache as unknown as Cache);
+        const folder = await httpFolder(server.url, { store, chunkBytes: CHUNK });
+        assertSame(await readAll(folder));
+        assert.deepEqual(folder.notes, fits ? [] : ["the model is not cached in full: Quota exceeded."]);
+        await folder.close!();
+        return server.seen.filter((s) => s.method === "GET").length;
+      };
+      assert.equal(await read(), 11);
+      const again = await read();
+      assert.ok(fits ? again === 0 : again >= 6 && again < 11, `${again}`);
+      const before = [...cache.entries.keys()].filter((name) => !name.endsWith("version"));
+      version = "2";
+      await read();
+      assert.ok(before.every((name) => !cache.entries.has(name)), "the old version is gone");
+    });
+  }
+});
 
 test("a cache that cannot be kept is said, and the file is read all the same", () =>
   inCacheDir(async (cacheDir) => {
