@@ -5,7 +5,8 @@
 // out [B, N, heads·D] without gaps. D, offsets and strides are multiples of four elements and in units of F4.
 // Causal: query i sees keys 0..i. Scores, sums and the workgroup's memory are f32 whatever F is.
 // Bindings: 1 q, 2 k, 3 v, 4 out (another buffer). Workgroups: from `first` to `end`, of
-// B · heads · ceil(N / 32), queries fastest, so that neighbours share keys and values.
+// B · heads · ceil(N / 32), queries fastest, so that neighbours share keys and values. Appended:
+// inline/row_max_workgroup.wgsl or row_max_subgroup.wgsl.
 //
 // Method. For each tile of keys: S = Q·Kᵀ, the head width in CHUNKS pieces of DC4 vectors; each thread has SQ ≤ 4
 // queries' scores for 4 keys in registers. Their running maximum m follows every tile: O and the sums l shrink by e^(m_old − m_new).
@@ -125,14 +126,11 @@ fn main(
       s[i] = select(vec4f(LOW), s[i], key < vec4u(limit));
       highest[i] = max(max(s[i].x, s[i].y), max(s[i].z, s[i].w));
     }
-    probs[thread] = highest;
-    workgroupBarrier();
-    for (var i = 0u; i < SX; i++) { highest = max(highest, probs[sy * SX + i]); }
-    highest = max(highest, m);
+    highest = max(row_max(highest, thread), m);
     let less = exp2(m - highest);
     m = highest;
     l *= less;
-    workgroupBarrier();
+    workgroupBarrier(); // K is read, and so are the maxima
     for (var i = 0u; i < SQ; i++) { // unroll
       let row = sy + SY * i;
       let e = exp2(s[i] - m[i]);

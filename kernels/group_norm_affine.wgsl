@@ -3,10 +3,11 @@
 // moments [B, blocks, C] of (mean, Σ(x − mean)²) as group_norm_stats.wgsl leaves it; γ and β [C], f32 → y [B, 2C],
 // each channel's scale and then each channel's shift, rows `y_stride` apart. Where F is f16, what rounding them
 // loses follows as 2C more values, so that affine.wgsl has 22 bits: a mean far above the deviation needs them.
-// Bindings: 1 moments, 2 γ, 3 β, 4 y. Workgroups: B · groups, groups fastest.
+// Bindings: 1 moments, 2 γ, 3 β, 4 y. Workgroups: B · groups, groups fastest. Appended: inline/reduce_workgroup.wgsl
+// or reduce_subgroup.wgsl.
 //
 // μ is taken as a distance from the first mean, and the variance from μ, so that nothing cancels. The sums are
-// f32 and in an order that the shape alone decides.
+// f32 and in an order that the shape and the device alone decide.
 
 struct Params {
   tasks: u32, // workgroups that have work: B · groups
@@ -26,19 +27,6 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> y: array<F>;
 
 override WG: u32 = 256; // a power of two, at most 256
-
-var<workgroup> sums: array<f32, 256>;
-
-fn sum_over_threads(value: f32, thread: u32) -> f32 {
-  workgroupBarrier();
-  sums[thread] = value;
-  for (var half = WG / 2; half > 0; half /= 2) {
-    workgroupBarrier();
-    if (thread < half) { sums[thread] += sums[thread + half]; }
-  }
-  workgroupBarrier();
-  return sums[0];
-}
 
 @compute @workgroup_size(WG)
 fn main(
@@ -62,7 +50,7 @@ fn main(
     let n = f32(min(p.block_rows, p.rows - block * p.block_rows));
     apart += n * (moments[base + block * p.channels + i % width].x - near);
   }
-  let mean = near + sum_over_threads(apart, thread) / count;
+  let mean = near + sum_over_threads(vec2f(apart, 0.0), thread).x / count;
 
   var square = 0.0;
   for (var i = thread; i < entries; i += WG) {
@@ -72,7 +60,7 @@ fn main(
     let d = part.x - mean;
     square += part.y + n * d * d;
   }
-  let deviation = sqrt(sum_over_threads(square, thread) / count + p.eps);
+  let deviation = sqrt(sum_over_threads(vec2f(square, 0.0), thread).x / count + p.eps);
 
   let refined = p.y_stride > 2 * p.channels;
   for (var c = channel + thread; c < channel + width; c += WG) {

@@ -3,7 +3,8 @@
 // x [rows, C], rows `x_stride` apart; γ and β [C], f32; y [rows, C] without gaps. T is four channels side by
 // side, or one where widths, strides or offsets are no multiples of four; `cols`, offsets and strides are in units
 // of T.
-// Bindings: 1 x, 2 γ, 3 β, 4 y. Workgroups: one per row. y is another buffer than x.
+// Bindings: 1 x, 2 γ, 3 β, 4 y. Workgroups: one per row. y is another buffer than x. Appended:
+// inline/reduce_workgroup.wgsl or reduce_subgroup.wgsl.
 //
 // The mean is taken as a distance from the row's first value; deviations are taken from it, and their own mean
 // corrects mean and variance, so that a mean far above the deviation costs nothing. A row is read three times,
@@ -24,19 +25,6 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> y: array<T>;
 
 override WG: u32 = 64; // a power of two, at most 64
-
-var<workgroup> sums: array<vec2f, 64>;
-
-fn sum_over_threads(value: vec2f, thread: u32) -> vec2f {
-  workgroupBarrier();
-  sums[thread] = value;
-  for (var half = WG / 2; half > 0; half /= 2) {
-    workgroupBarrier();
-    if (thread < half) { sums[thread] += sums[thread + half]; }
-  }
-  workgroupBarrier();
-  return sums[0];
-}
 
 @compute @workgroup_size(WG)
 fn main(

@@ -3,7 +3,8 @@
 // from run to run; tome_members.wgsl undoes that.
 //
 // rowOf [B, N], every row 0..K−1 at least once. One workgroup per image (x); each thread takes a run of ⌈K/256⌉ rows.
-// Overlaps nothing. Appended: inline/scan.wgsl.
+// Overlaps nothing.
+// Appended: inline/scan_workgroup.wgsl or scan_subgroup.wgsl.
 
 struct Params {
   tokens: u32, // N

@@ -5,7 +5,7 @@
 //
 // One workgroup per image (x). A radix select finds the R-th largest key, 8 bits at a time from the top; counts are
 // integers, so that their order is free. Then each thread numbers a run of ⌈S/256⌉ sources. nodeMax holds no NaN.
-// Overlaps nothing. Appended: inline/scan.wgsl.
+// Overlaps nothing. Appended: inline/scan_workgroup.wgsl or scan_subgroup.wgsl.
 
 struct Params {
   sources: u32, // S

@@ -4,7 +4,8 @@
 // destinations [B, D]. Tokens right of and below the last whole cell are sources. S = N − D.
 //
 // One workgroup per image (x); each thread takes a run of ⌈N/256⌉ tokens, the last runs may be short or empty.
-// Outputs overlap nothing. Appended: inline/scan.wgsl.
+// Outputs overlap nothing.
+// Appended: inline/scan_workgroup.wgsl or scan_subgroup.wgsl.
 
 struct Params {
   tokens: u32, // N

@@ -1,10 +1,19 @@
-import { findAdapter } from "../../src/backend/webgpu/adapter.ts";
+import { findAdapter, placeGpu } from "../../src/backend/webgpu/adapter.ts";
 import {
   createWebgpuBackend,
   type WebgpuBackend,
   type WebgpuOptions,
 } from "../../src/backend/webgpu/backend.ts";
+import { zeroByLoop } from "./bun_toggles.ts";
 import { missing } from "./missing.ts";
+
+// From here on the GPU of the tests on Bun, where SwiftShader compiles for minutes otherwise.
+if ("Bun" in globalThis && !navigator.gpu) {
+  const gpu = await placeGpu();
+  if (typeof gpu !== "string") {
+    Object.defineProperty(navigator, "gpu", { value: await zeroByLoop(gpu), configurable: true });
+  }
+}
 
 /** Whether this machine has an adapter, software ones included; says so in one line where not. */
 export const hasGpu: boolean = await findAdapter().then(

@@ -4,7 +4,7 @@ import { after, test } from "node:test";
 import type { Backend, NormWeight, Tensor } from "../../src/backend/backend.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import { attention, attentionSizes } from "../../src/backend/webgpu/attention.ts";
-import type { WebgpuBackend } from "../../src/backend/webgpu/backend.ts";
+import { createWebgpuBackend, type WebgpuBackend } from "../../src/backend/webgpu/backend.ts";
 import type { GpuRuntime, GpuTensor } from "../../src/backend/webgpu/runtime.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { gpuBackends } from "../support/gpu.ts";
@@ -122,3 +122,37 @@ onEvery("a tensor's columns are written over others of it", async (b) => {
   b.write(b.columns(x, 4, 8), b.columns(x, 1, 5));
   assertClose(await b.read(x), held.map((v, i) => i % 8 < 4 ? v : held[i - 3]), { atol: 0 });
 });
+
+for (const [device, b] of Object.entries(all).filter(([, b]) => b.host.subgroups)) {
+  test(`with subgroups and without: the same bits every time, the same plans and attention, on ${device}`, async () => {
+    const without = await createWebgpuBackend({ f16: b.host.f16, subgroups: false, poison: true });
+    const [tokens, channels] = [16 * 16, 40];
+    const values = randomArray(2 * tokens * channels, 7).map((v) => 3 + v);
+    const results = async (b: WebgpuBackend) => {
+      const out = b.scope(() => {
+        const x = b.upload(values, [2, tokens, channels]), w = norm(b, channels);
+        const plan = b.match(x, { height: 16, width: 16, sx: 2, sy: 2, r: 90 });
+        return [
+          b.layerNorm(x, w, { eps: 1e-5 }),
+          b.groupNorm(x, w, { groups: 4, eps: 1e-6 }),
+          b.attention(x, x, x, { heads: 1 }),
+          b.merge(plan, x),
+        ];
+      });
+      const read = await Promise.all(out.map((y) => b.read(y)));
+      for (const y of out) b.free(y);
+      return read;
+    };
+    try {
+      assert.equal(without.host.subgroups, undefined);
+      const [first, again] = [await results(b), await results(b)];
+      const [other, otherAgain] = [await results(without), await results(without)];
+      assert.deepEqual(again, first);
+      assert.deepEqual(otherAgain, other);
+      for (const i of [0, 1]) assertClose(first[i], other[i], toleranceOf(b));
+      for (const i of [2, 3]) assert.deepEqual(first[i], other[i]);
+    } finally {
+      await without.dispose();
+    }
+  });
+}

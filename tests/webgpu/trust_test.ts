@@ -3,7 +3,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createBackend } from "../../src/backend/mod.ts";
 import { findAdapter } from "../../src/backend/webgpu/adapter.ts";
-import { createWebgpuBackend, type WebgpuBackend } from "../../src/backend/webgpu/backend.ts";
+import {
+  createWebgpuBackend,
+  type WebgpuBackend,
+  type WebgpuOptions,
+} from "../../src/backend/webgpu/backend.ts";
 import type { Kernel } from "../../src/backend/webgpu/runtime.ts";
 import { DeviceError } from "../../src/errors.ts";
 import { withGpu } from "../support/fake_gpu.ts";
@@ -87,6 +91,28 @@ if (hasGpu) {
       }
     });
   }
+
+  test("subgroups are used where they work, and only there; the device's description says which and why", async () => {
+    const described = async (options: WebgpuOptions) => {
+      const b = await createWebgpuBackend({ f16: false, ...options });
+      await b.dispose();
+      return b.description;
+    };
+    // The drivers of these tests have them, which Deno does not list.
+    assert.match(await described({}), /, subgroups of \d+( to \d+)?, f32$/);
+    assert.match(await described({ subgroups: false }), /, no subgroups \(turned off\), f32$/);
+    const wrong = (source: string) =>
+      source.replace("let lower = subgroupExclusiveAdd(own)", "let lower = subgroupAdd(own)");
+    assert.match(
+      await described({ rewrite: wrong }),
+      /, no subgroups \(a running sum is wrong: expected 0, found \d+\), f32$/,
+    );
+    const unknown = (source: string) => source.replaceAll("subgroupExclusiveAdd", "subgroupPreviousAdd");
+    assert.match(
+      await described({ rewrite: unknown }),
+      /, no subgroups \(Cannot compile subgroup_check\.wgsl .*\), f32$/,
+    );
+  });
 
   const source = `
 struct Params { count: u32 }

@@ -9,6 +9,8 @@ export interface FoundAdapter {
   readonly name: string;
   /** Computes on the CPU: right, but slower than the WebAssembly kernels, so that `auto` passes it by. */
   readonly software: boolean;
+  /** Threads of its subgroups, at least and at most; 4 where the runtime does not tell, WebGPU's least. */
+  readonly subgroups: readonly [least: number, most: number];
 }
 
 /** Rasterisers that run on the CPU, by the names that their drivers give. */
@@ -47,18 +49,27 @@ export async function findAdapter(given?: GPU): Promise<FoundAdapter> {
       "unnamed adapter";
   const software = fallback(adapter) ||
     SOFTWARE.test([info.vendor, info.architecture, info.device, info.description].join(" "));
-  return { adapter, name, software };
+  const { subgroupMinSize: least = 4, subgroupMaxSize: most = 128 } = info;
+  return { adapter, name, software, subgroups: [least, most] };
 }
+
+/** Not in every runtime's types. */
+const SUBGROUPS = "subgroups" as GPUFeatureName;
 
 /** A device with all that its adapter has to offer kernels. */
 export async function openDevice({ adapter, name }: FoundAdapter): Promise<GPUDevice> {
-  const requiredFeatures = (["shader-f16", "timestamp-query"] as GPUFeatureName[])
+  const offered = (["shader-f16", "timestamp-query", SUBGROUPS] as GPUFeatureName[])
     .filter((feature) => adapter.features.has(feature));
   const requiredLimits = bunLimits(adapter.limits);
-  const request = (features: GPUFeatureName[]) =>
-    within(adapter.requestDevice({ requiredFeatures: features, requiredLimits }), "a device");
+  const request = (requiredFeatures: GPUFeatureName[]) =>
+    within(adapter.requestDevice({ requiredFeatures, requiredLimits }), "a device");
   try {
-    return await request(requiredFeatures);
+    // Deno 2 does not list subgroups, and gives them to who asks where the driver has them.
+    if ("Deno" in globalThis && !offered.includes(SUBGROUPS)) {
+      const device = await request([...offered, SUBGROUPS]).catch(() => undefined);
+      if (device) return device;
+    }
+    return await request(offered);
   } catch (error) {
     throw new DeviceError(`Cannot start the GPU (${name}): no device: ${messageOf(error)}`);
   }

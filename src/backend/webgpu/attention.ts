@@ -56,7 +56,11 @@ function kernelFor(depth: number): Kernel {
   if (!kernel) {
     const sizes = attentionSizes(depth);
     const constants = Object.entries(sizes).map(([name, value]) => `const ${name} = ${value}u;\n`);
-    kernel = { name: `attention_d${depth}`, source: constants.join("") + unroll(source, sizes) };
+    kernel = {
+      name: `attention_d${depth}`,
+      source: constants.join("") + unroll(source, sizes),
+      shared: ["row_max"],
+    };
     kernels.set(depth, kernel);
   }
   return kernel;

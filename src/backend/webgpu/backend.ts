@@ -22,7 +22,7 @@ import type {
 } from "../backend.ts";
 import { narrow, widen } from "../half.ts";
 import * as rule from "../shape_rules.ts";
-import { findAdapter, openDevice } from "./adapter.ts";
+import { findAdapter, type FoundAdapter, openDevice } from "./adapter.ts";
 import { attention } from "./attention.ts";
 import { conv2d } from "./conv.ts";
 import { activation, blend, concat, copyRows, geglu, lincomb, stack, upsample } from "./elementwise.ts";
@@ -38,12 +38,15 @@ import {
 } from "./norm.ts";
 import { type GpuTensor, matrix } from "./runtime.ts";
 import { selfTest } from "./self_test.ts";
+import { checkSubgroups, ENABLE_LINES, reasonOf } from "./subgroups.ts";
 import * as tome from "./tome.ts";
 import { convWeight, type GpuWeight, linearWeight } from "./weights.ts";
 
 export interface WebgpuOptions extends Pick<GpuHostOptions, "poison" | "rewrite"> {
   /** Activations and weights in half precision; by default where the device can, a `DeviceError` where it cannot. */
   f16?: boolean;
+  /** Reductions with subgroups; by default where the device has them and they give the right numbers. */
+  subgroups?: boolean;
   /** Refuses adapters that compute on the CPU, which the WebAssembly kernels do faster. */
   realOnly?: boolean;
   /** Where adapters come from; `navigator.gpu` or what stands in for it by default. */
@@ -61,10 +64,15 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
   const able = found.adapter.features.has("shader-f16");
   const { f16 = able } = options;
   if (f16 && !able) throw new DeviceError(`Cannot start the GPU in f16: ${found.name} has no shader-f16`);
-  const device = await openDevice(found);
-  const host = new GpuHost(device, { f16, poison: options.poison, rewrite: options.rewrite });
-  const kind = found.software ? ", software" : "";
-  const backend = new WebgpuBackend(host, `GPU, ${found.name}${kind}, ${f16 ? "f16" : "f32"}`);
+  const { host, subgroups } = await openHost(found, { ...options, f16 });
+  const description = [
+    "GPU",
+    found.name,
+    ...found.software ? ["software"] : [],
+    subgroups,
+    f16 ? "f16" : "f32",
+  ];
+  const backend = new WebgpuBackend(host, description.join(", "));
   try {
     await selfTest(backend);
     return backend;
@@ -72,6 +80,31 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
     await backend.dispose();
     throw error;
   }
+}
+
+/** A device with its subgroups, if they give the right numbers, and what to say of them. */
+async function openHost(
+  found: FoundAdapter,
+  { subgroups = true, f16, poison, rewrite }: WebgpuOptions & { f16: boolean },
+): Promise<{ host: GpuHost; subgroups: string }> {
+  const device = await openDevice(found);
+  const options = { f16, poison, rewrite };
+  let reason = "turned off";
+  if (subgroups && !device.features.has("subgroups" as GPUFeatureName)) reason = "not offered";
+  else if (subgroups) {
+    const [size, most] = found.subgroups;
+    for (const enable of ENABLE_LINES) {
+      const host = new GpuHost(device, { ...options, subgroups: { enable, size } });
+      try {
+        await checkSubgroups(host);
+        return { host, subgroups: `subgroups of ${most > size ? `${size} to ${most}` : size}` };
+      } catch (error) {
+        reason = reasonOf(error);
+        if (!(error instanceof DeviceError)) break; // it compiled, and gave wrong numbers
+      }
+    }
+  }
+  return { host: new GpuHost(device, options), subgroups: `no subgroups (${reason})` };
 }
 
 type GpuNormWeight = NormWeight & NormParameters;

@@ -4,10 +4,13 @@ import { sizeOf } from "../shape_rules.ts";
 import { BufferPool, type Pooled, USAGE } from "./pool.ts";
 import { Recorder } from "./recorder.ts";
 import type { Bound, GpuBytes, GpuRuntime, GpuTensor, Kernel } from "./runtime.ts";
+import { sharedText, type Subgroups } from "./subgroups.ts";
 
 export interface GpuHostOptions {
   /** F is f16. */
   f16: boolean;
+  /** What kernels reduce with; through the workgroup's memory without. */
+  subgroups?: Subgroups;
   /** Fills memory with NaN before it is used, for tests. */
   poison?: boolean;
   /** Changes every kernel's source, for tests. */
@@ -17,23 +20,40 @@ export interface GpuHostOptions {
 /** A tensor or scratch of this backend, with what the scopes know of it. */
 export type Hosted<T> = T & { readonly storage: Storage; readonly view: boolean };
 
-/** What comes before every kernel's source. */
-const prelude = (f16: boolean) =>
-  [...f16 ? ["enable f16;", "alias F = f16;"] : ["alias F = f32;"], "alias F4 = vec4<F>;", ""].join("\n");
+/** A kernel's text on a device, and how many lines come before its own. */
+function assemble(
+  kernel: Kernel,
+  { f16, subgroups, rewrite }: Pick<GpuHostOptions, "f16" | "subgroups"> & { rewrite: (s: string) => string },
+): { code: string; before: number } {
+  const shared = (kernel.shared ?? []).map((name) => sharedText(name, subgroups));
+  const enable = shared.some(({ uses }) => uses) ? subgroups!.enable : "";
+  const before = [
+    ...enable ? [enable] : [],
+    ...f16 ? ["enable f16;", "alias F = f16;"] : ["alias F = f32;"],
+    "alias F4 = vec4<F>;",
+  ];
+  const text = [kernel.source, ...shared.map(({ text }) => text)].join("\n");
+  return { code: `${before.join("\n")}\n${rewrite(text)}`, before: before.length };
+}
 
 /** Memory, scopes and the queue: what the operations of the WebGPU backend run on. */
 export class GpuHost implements GpuRuntime {
   readonly f16: boolean;
+  readonly subgroups: Subgroups | undefined;
   readonly limits: GPUSupportedLimits;
   readonly scopes = new HostScopes();
   readonly recorder: Recorder;
   readonly pool: BufferPool;
   readonly #poison: boolean;
 
-  constructor(device: GPUDevice, { f16, poison = false, rewrite = (source) => source }: GpuHostOptions) {
+  constructor(
+    device: GPUDevice,
+    { f16, subgroups, poison = false, rewrite = (source) => source }: GpuHostOptions,
+  ) {
     this.f16 = f16;
+    this.subgroups = subgroups;
     this.limits = device.limits;
-    this.recorder = new Recorder(device, (source) => prelude(f16) + rewrite(source));
+    this.recorder = new Recorder(device, (kernel) => assemble(kernel, { f16, subgroups, rewrite }));
     this.#poison = poison;
     const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
     this.pool = new BufferPool((bytes) => this.recorder.createBuffer(bytes, usage, "an activation"));

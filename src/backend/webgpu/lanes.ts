@@ -34,11 +34,12 @@ const ACT: Record<Lanes, string> = {
 export function laneKernels(
   name: string,
   source: string,
-  { act = false }: { act?: boolean } = {},
+  { act = false, shared }: { act?: boolean; shared?: Kernel["shared"] } = {},
 ): Record<Lanes, Kernel> {
   const variant = (lanes: Lanes): Kernel => ({
     name: `${name}_x${lanes}`,
     source: TYPES[lanes] + (act ? `${activationSource}\n${ACT[lanes]}` : "") + source,
+    shared,
   });
   return { 1: variant(1), 4: variant(4) };
 }

@@ -24,10 +24,14 @@ export function normParameters(
   return { gamma: rt.reserve(gamma, `${name}.weight`), beta: rt.reserve(beta, `${name}.bias`) };
 }
 
-const LAYER_NORM = laneKernels("layer_norm", layerNormSource);
+const LAYER_NORM = laneKernels("layer_norm", layerNormSource, { shared: ["sum"] });
 const AFFINE = laneKernels("affine", affineSource, { act: true });
 const STATS = laneKernels("group_norm_stats", groupNormStatsSource);
-const GROUP_NORM_AFFINE: Kernel = { name: "group_norm_affine", source: groupNormAffineSource };
+const GROUP_NORM_AFFINE: Kernel = {
+  name: "group_norm_affine",
+  source: groupNormAffineSource,
+  shared: ["sum"],
+};
 
 const sizedKernels = new Map<string, Kernel>();
 

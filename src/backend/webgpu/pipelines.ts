@@ -15,17 +15,20 @@ export interface Compiled {
   error?: DeviceError;
 }
 
+/** A kernel's text for the device, and how many lines of it come before the kernel's own. */
+export type Assemble = (kernel: Kernel) => { code: string; before: number };
+
 /** Compiles each kernel once. */
 export class Pipelines {
   readonly #device: GPUDevice;
-  readonly #prelude: (source: string) => string;
+  readonly #assemble: Assemble;
   readonly #compiled = new Map<string, Compiled>();
   /** By identity, which wrappers that keep their kernels as constants make fast. */
   readonly #known = new WeakMap<Kernel, Compiled>();
 
-  constructor(device: GPUDevice, prelude: (source: string) => string) {
+  constructor(device: GPUDevice, assemble: Assemble) {
     this.#device = device;
-    this.#prelude = prelude;
+    this.#assemble = assemble;
   }
 
   get size(): number {
@@ -52,8 +55,7 @@ export class Pipelines {
     const device = this.#device;
     const { name, source, entry = "main", constants } = kernel;
     const start = async () => {
-      const code = this.#prelude(source);
-      const lines = code.split("\n").length - source.split("\n").length; // of the prelude
+      const { code, before } = this.#assemble(kernel);
       const refuse = (what: string) =>
         new DeviceError(`Cannot compile ${name}.wgsl (${JSON.stringify(constants ?? {})}): ${what}`);
       try {
@@ -77,9 +79,9 @@ export class Pipelines {
             compiled.error = new DeviceError(`The GPU was lost before ${name} was compiled`);
             return;
           }
-          const place = await messagesOf(module, lines);
+          const place = await messagesOf(module, before);
           const said = shaderError?.message ?? messageOf((result as { error: unknown }).error);
-          const inFile = said.replace(/:(\d+):(\d+)/g, (_, line, column) => `:${line - lines}:${column}`);
+          const inFile = said.replace(/:(\d+):(\d+)/g, (_, line, column) => `:${line - before}:${column}`);
           compiled.error = refuse(place || inFile);
           return;
         }
@@ -105,12 +107,12 @@ function isLost(device: GPUDevice): Promise<boolean> {
 }
 
 /** What the compiler says, by line of the file; "" where the runtime does not tell. */
-async function messagesOf(module: GPUShaderModule, prelude: number): Promise<string> {
+async function messagesOf(module: GPUShaderModule, before: number): Promise<string> {
   if (!module.getCompilationInfo) return "";
   try {
     const { messages } = await module.getCompilationInfo();
     return messages.filter((m) => m.type === "error")
-      .map((m) => `line ${m.lineNum - prelude}, column ${m.linePos}: ${m.message}`).join("; ");
+      .map((m) => `line ${m.lineNum - before}, column ${m.linePos}: ${m.message}`).join("; ");
   } catch {
     return "";
   }

@@ -1,6 +1,6 @@
 import { DeviceError } from "../../errors.ts";
 import { messageOf } from "./adapter.ts";
-import { type Compiled, Pipelines } from "./pipelines.ts";
+import { type Assemble, type Compiled, Pipelines } from "./pipelines.ts";
 import { MAP_READ, USAGE } from "./pool.ts";
 import type { Kernel } from "./runtime.ts";
 
@@ -86,9 +86,9 @@ export class Recorder {
   readonly #ids = new WeakMap<GPUBuffer, number>();
   #nextId = 0;
 
-  constructor(device: GPUDevice, prelude: (source: string) => string) {
+  constructor(device: GPUDevice, assemble: Assemble) {
     this.device = device;
-    this.#pipelines = new Pipelines(device, prelude);
+    this.#pipelines = new Pipelines(device, assemble);
     this.#failed = new Promise((_, reject) => this.#fail = reject);
     this.#failed.catch(() => {}); // whoever reads hears of it
     device.lost.then(({ message }) => {

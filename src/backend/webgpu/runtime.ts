@@ -1,4 +1,5 @@
 import type { Tensor } from "../backend.ts";
+import type { SharedText } from "./subgroups.ts";
 
 /** A whole buffer of the pool that is no tensor: scratch, plans, indices. */
 export interface GpuBytes {
@@ -22,6 +23,8 @@ export interface Kernel {
   readonly constants?: Record<string, number>;
   /** `main` by default. */
   readonly entry?: string;
+  /** What the threads of a workgroup do together: the loader appends the text that suits the device. */
+  readonly shared?: readonly SharedText[];
 }
 
 /** What a kernel may bind, at `@binding(1)`, 2, …; a bare buffer is bound as a whole (weights). */

@@ -1,7 +1,6 @@
 /** Token merging on the GPU: the dispatches around kernels/tome_*.wgsl, merge.wgsl and unmerge.wgsl. */
 import rowsNarrow from "../../../kernels/inline/rows_narrow.wgsl" with { type: "text" };
 import rowsWide from "../../../kernels/inline/rows_wide.wgsl" with { type: "text" };
-import scan from "../../../kernels/inline/scan.wgsl" with { type: "text" };
 import mergeSource from "../../../kernels/merge.wgsl" with { type: "text" };
 import bestSource from "../../../kernels/tome_best.wgsl" with { type: "text" };
 import matchSource from "../../../kernels/tome_match.wgsl" with { type: "text" };
@@ -42,10 +41,10 @@ const BUSY = 512;
 /** Multiply-adds of one dispatch: 0.2 s at 0.1 TFLOP/s, so that no device is reset. */
 const MAX_MACS = 2 ** 33;
 
-const split: Kernel = { name: "tome_split", source: splitSource + scan };
+const split: Kernel = { name: "tome_split", source: splitSource, shared: ["scan"] };
 const best: Kernel = { name: "tome_best", source: bestSource };
-const select: Kernel = { name: "tome_select", source: selectSource + scan };
-const rows: Kernel = { name: "tome_rows", source: rowsSource + scan };
+const select: Kernel = { name: "tome_select", source: selectSource, shared: ["scan"] };
+const rows: Kernel = { name: "tome_rows", source: rowsSource, shared: ["scan"] };
 const members: Kernel = { name: "tome_members", source: membersSource };
 const norms = rowKernel("tome_norms", normsSource);
 const pack = rowKernel("tome_pack", packSource);

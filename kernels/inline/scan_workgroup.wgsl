@@ -1,5 +1,6 @@
 // Appended to the kernels of token merging that number things with one workgroup of 256 threads per image:
 // (sum of `own` over the threads before this one, sum over all of them). Called in uniform control flow only.
+// scan_subgroup.wgsl does the same with subgroups.
 
 const THREADS = 256u;
 var<workgroup> scan_sums: array<u32, THREADS>;
