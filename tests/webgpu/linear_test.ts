@@ -4,9 +4,9 @@ import { after, test } from "node:test";
 import type { Backend, HostTensor, Tensor } from "../../src/backend/backend.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import type { WebgpuBackend } from "../../src/backend/webgpu/backend.ts";
-import { cutProduct, product } from "../../src/backend/webgpu/linear.ts";
+import { cutProduct, product, type Tile, TILES } from "../../src/backend/webgpu/linear.ts";
 import type { GpuTensor } from "../../src/backend/webgpu/runtime.ts";
-import { linearWeight } from "../../src/backend/webgpu/weights.ts";
+import { convWeight, linearWeight } from "../../src/backend/webgpu/weights.ts";
 import { DeviceError } from "../../src/errors.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { gpuBackends } from "../support/gpu.ts";
@@ -49,26 +49,61 @@ async function check(b: WebgpuBackend, label: string, { shapes, op }: Problem): 
   for (const x of [...inputs, out]) b.free(x);
 }
 
-const LINEAR: { rows: number[]; cin: number; cout: number; tile: string; slices: number }[] = [
+/** How products of these sizes are cut. */
+const CUTS: {
+  rows: [images: number, rows: number];
+  cin: number;
+  cout: number;
+  tile: string;
+  slices: number;
+}[] = [
   { rows: [2, 2300], cin: 8, cout: 1924, tile: "128×128", slices: 1 },
   { rows: [1, 733], cin: 36, cout: 740, tile: "64×64", slices: 1 },
-  { rows: [1, 733], cin: 35, cout: 701, tile: "64×64", slices: 1 },
   { rows: [2, 65], cin: 2564, cout: 516, tile: "64×64", slices: 10 },
+  { rows: [2, 31], cin: 1283, cout: 67, tile: "32×32", slices: 5 },
+  { rows: [2, 31], cin: 1284, cout: 12, tile: "64×16", slices: 5 },
+  { rows: [2, 31], cin: 1284, cout: 4, tile: "128×8", slices: 5 },
+];
+
+const nameOf = ({ bm, bn }: Tile) => `${bm}×${bn}`;
+
+test("products are cut by their sizes: large, few rows, few columns, long sums", () => {
+  for (const { rows: [images, imageRows], cin, cout, tile, slices } of CUTS) {
+    const cut = cutProduct({ rows: images * imageRows, imageRows, cols: cout, channels: cin, taps: 1 });
+    assert.deepEqual({ tile: nameOf(cut.tile), slices: cut.slices }, { tile, slices });
+  }
+});
+
+/** Of every tile that the sizes of tests/ops do not reach, more than one of them and not whole ones, and with slices. */
+const PRODUCTS = [
+  { rows: [2, 150], cin: 8, cout: 260, tile: "128×128", slices: 1 },
+  { rows: [2, 150], cin: 7, cout: 261, tile: "128×128", slices: 1 },
+  { rows: [1, 133], cin: 36, cout: 140, tile: "64×64", slices: 1 },
+  { rows: [1, 133], cin: 35, cout: 141, tile: "64×64", slices: 1 },
+  { rows: [2, 65], cin: 1284, cout: 132, tile: "64×64", slices: 5 },
   { rows: [2, 31], cin: 1283, cout: 67, tile: "32×32", slices: 5 },
   { rows: [2, 31], cin: 1284, cout: 12, tile: "64×16", slices: 5 },
 ];
 
+/** The tile of that name, whatever the size: large products need no large tensors then. */
+const tilesOf = (name: string) => TILES.filter((tile) => nameOf(tile) === name);
+
 onEvery("linear layers of every tile and of several slices agree with the reference", async (b) => {
-  for (const { rows, cin, cout, tile, slices } of LINEAR) {
+  for (const { rows, cin, cout, tile, slices } of PRODUCTS) {
     const label = `${rows.join("·")}×${cin}×${cout}`;
-    const [images, imageRows] = rows;
-    const cut = cutProduct({ rows: images * imageRows, imageRows, cols: cout, channels: cin, taps: 1 });
-    assert.deepEqual({ tile: `${cut.tile.bm}×${cut.tile.bn}`, slices: cut.slices }, { tile, slices }, label);
+    const [images, imageRows] = rows, tiles = tilesOf(tile);
+    const size = { rows: images * imageRows, imageRows, cols: cout, channels: cin, taps: 1 };
+    assert.equal(cutProduct(size, tiles).slices, slices, label);
+    const weights = [[weightOf([cout, cin], 2)], [randomHost("b", [cout], { seed: 3 })]];
     await check(b, label, {
       shapes: [[...rows, cin], [...rows, cout], [images, cout]],
-      op: (b, [x, residual, rowBias]) => {
-        const w = b.linearWeight([weightOf([cout, cin], 2)], [randomHost("b", [cout], { seed: 3 })]);
-        return b.linear(x, w, { activation: "silu", residual, rowBias });
+      op: (on, [x, residual, rowBias]) => {
+        const options = { activation: "silu", residual, rowBias } as const;
+        if (on !== b) return on.linear(x, on.linearWeight(weights[0], weights[1]), options);
+        const out = b.host.alloc([...rows, cout]), w = linearWeight(b.host, weights[0], weights[1]);
+        const geometry = { height: 1, width: imageRows, outWidth: imageRows, step: 1, top: 0, left: 0 };
+        product(b.host, { x: x as GpuTensor, w, out, options, geometry }, { tiles });
+        return out;
       },
     });
   }
@@ -76,19 +111,26 @@ onEvery("linear layers of every tile and of several slices agree with the refere
 
 onEvery("convolutions of large tiles and of several slices agree with the reference", async (b) => {
   const convolutions = [
-    { image: [2, 93, 89, 1], cout: 513, stride: 1 },
+    { image: [2, 13, 12, 1], cout: 261, stride: 1, tiles: tilesOf("128×128") },
     { image: [2, 7, 9, 68], cout: 52, stride: 1 },
     { image: [2, 7, 9, 69], cout: 51, stride: 2 },
     { image: [1, 12, 11, 64], cout: 4, stride: 1 },
   ] as const;
-  for (const { image, cout, stride } of convolutions) {
+  for (const { image, cout, stride, ...forced } of convolutions) {
     const [batch, height, width, cin] = image;
     const out = [batch, Math.ceil(height / stride), Math.ceil(width / stride), cout];
     await check(b, `convolution of ${image.join("×")} to ${cout}, stride ${stride}`, {
       shapes: [[...image], out, [batch, cout]],
-      op: (b, [x, residual, rowBias]) => {
-        const w = b.convWeight(weightOf([cout, cin, 3, 3], 2), randomHost("b", [cout], { seed: 3 }));
-        return b.conv2d(x, w, { activation: "gelu", stride, residual, rowBias });
+      op: (on, [x, residual, rowBias]) => {
+        const weight = weightOf([cout, cin, 3, 3], 2), bias = randomHost("b", [cout], { seed: 3 });
+        const options = { activation: "gelu", residual, rowBias } as const;
+        if (on !== b || !("tiles" in forced)) {
+          return on.conv2d(x, on.convWeight(weight, bias), { ...options, stride });
+        }
+        const y = b.host.alloc(out), geometry = { height, width, outWidth: width, step: 1, top: 1, left: 1 };
+        const w = convWeight(b.host, weight, bias);
+        product(b.host, { x: x as GpuTensor, w, out: y, options, geometry }, { tiles: forced.tiles });
+        return y;
       },
     });
   }

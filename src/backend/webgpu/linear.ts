@@ -16,7 +16,7 @@ import { foldGroups, type GpuRuntime, type GpuTensor, type Kernel, matrix } from
 import type { GpuWeight } from "./weights.ts";
 
 /** What a workgroup of matmul.wgsl makes. */
-interface Tile {
+export interface Tile {
   /** Rows and columns. */
   readonly bm: number;
   readonly bn: number;
@@ -34,7 +34,7 @@ interface Tile {
  * less often (a tile reads bm + bn values for bm · bn products), smaller ones keep more cores busy. All fit into
  * 16 kB of workgroup memory and 256 threads, the least that WebGPU grants.
  */
-const TILES: readonly Tile[] = [
+export const TILES: readonly Tile[] = [
   { bm: 128, bn: 128, wy: 16, wx: 16, bk: 8, busy: 512 }, // large images: the VAE, 1024² and beyond
   { bm: 64, bn: 64, wy: 8, wx: 8, bk: 16, busy: 96 }, // most of a UNet
   { bm: 32, bn: 32, wy: 8, wx: 8, bk: 16, busy: 0 }, // few rows: the text encoder, small latents
@@ -59,7 +59,7 @@ export interface Cut {
   readonly sliceBlocks: number;
 }
 
-/** Of a product of `rows` × `cols` over `taps` times `channels`. */
+/** Of a product of `rows` × `cols` over `taps` times `channels`; from `tiles` in tests. */
 export function cutProduct(
   { rows, imageRows, cols, channels, taps }: {
     rows: number;
@@ -68,6 +68,7 @@ export function cutProduct(
     channels: number;
     taps: number;
   },
+  tiles: readonly Tile[] = TILES,
 ): Cut {
   const wanted = Math.min(
     Math.floor(BUSY_VALUES / (imageRows * cols)),
@@ -89,7 +90,7 @@ export function cutProduct(
   // Slices of one product must end at the same channels whatever the tile: all that are taken for them have one bk.
   const fits = ({ tile, columnTiles, rowTiles, slices }: Cut) =>
     cols > tile.bn / 2 && columnTiles * rowTiles * slices >= tile.busy && (slices === 1 || tile.bk === 16);
-  const cuts = TILES.map(cut);
+  const cuts = tiles.map(cut);
   return cuts.find(fits) ?? cuts[cuts.length - 1];
 }
 
@@ -143,7 +144,7 @@ export interface Product {
 export function product(
   rt: GpuRuntime,
   { x, w, out, options, geometry }: Product,
-  { maxWork = MAX_WORK }: { maxWork?: number } = {},
+  { maxWork = MAX_WORK, tiles = TILES }: { maxWork?: number; tiles?: readonly Tile[] } = {},
 ): void {
   const { rows } = matrix(out), image = imageRows(out);
   const residual = options.residual as GpuTensor | undefined;
@@ -152,7 +153,8 @@ export function product(
   const yAligned = w.cout % 4 === 0 && [out, residual, rowBias].every((y) => !y || aligned(y));
   for (const part of w.parts) {
     const { cols, from, stride } = part;
-    const cut = cutProduct({ rows, imageRows: image, cols, channels: w.cin, taps: w.kernel * w.kernel });
+    const size = { rows, imageRows: image, cols, channels: w.cin, taps: w.kernel * w.kernel };
+    const cut = cutProduct(size, tiles);
     const { columnTiles, rowTiles, slices, sliceBlocks } = cut;
     const params = [
       rows,
