@@ -204,5 +204,11 @@ export interface Backend {
   /** `[B, N − R, C]` → `[B, N, C]`: every token gets its row, plus the residual. */
   unmerge(plan: MergePlan, y: Tensor, residual?: Tensor): Tensor;
 
+  /**
+   * There where kernels are compiled at run time: begins to compile those that `body` calls for, all at once, and
+   * returns. Nothing is computed, and what `body` makes must not leave it.
+   */
+  prepare?(body: () => void): void;
+
   dispose(): Promise<void>;
 }

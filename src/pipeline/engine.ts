@@ -18,6 +18,7 @@ import { loadModel, type Model } from "./model.ts";
 import type { ModelInfo, Picture, Request, Stats } from "./options.ts";
 import { tensorToPicture } from "./pixels.ts";
 import { fitLatentColours, type LatentColours } from "./preview.ts";
+import { warmUp } from "./warm_up.ts";
 
 export interface EngineOptions extends BackendOptions, LocationOptions {
   device?: DeviceName;
@@ -77,7 +78,9 @@ export class Engine implements EngineLike {
     const load = async (device: DeviceName): Promise<Loaded> => {
       const backend = countWork(await createBackend(device, options), work);
       try {
-        return { backend, model: await loadModel(backend, location, { ...options, signal, onProgress }) };
+        const model = await loadModel(backend, location, { ...options, signal, onProgress });
+        warmUp(backend, model);
+        return { backend, model };
       } catch (error) {
         await backend.dispose();
         throw error;

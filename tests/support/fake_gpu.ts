@@ -52,3 +52,22 @@ export function disguise(
   };
   return { gpu: gpu as unknown as GPU, devices };
 }
+
+/** What a device is asked, one word for each `queue.submit` and `mapAsync`, in order. */
+export function watchQueue(device: GPUDevice): ("submit" | "map")[] {
+  const events: ("submit" | "map")[] = [];
+  const submit = device.queue.submit.bind(device.queue), createBuffer = device.createBuffer.bind(device);
+  device.queue.submit = (commands) => {
+    events.push("submit");
+    submit(commands);
+  };
+  device.createBuffer = (descriptor) => {
+    const buffer = createBuffer(descriptor), mapAsync = buffer.mapAsync.bind(buffer);
+    buffer.mapAsync = (...args) => {
+      events.push("map");
+      return mapAsync(...args);
+    };
+    return buffer;
+  };
+  return events;
+}

@@ -9,11 +9,12 @@ import type { GenerateOptions } from "../../src/pipeline/options.ts";
 import { resolveRequest } from "../../src/pipeline/request.ts";
 import { unetForward } from "../../src/models/unet.ts";
 import { path } from "../models/goldens.ts";
-import { disguise, withGpu } from "../support/fake_gpu.ts";
+import { disguise, watchQueue, withGpu } from "../support/fake_gpu.ts";
 import { GPU_TYPES, hasGpu } from "../support/gpu.ts";
 import { randomArray } from "../support/random.ts";
 
-const OPTIONS = { prompt: "a 3d icon of a red apple", seed: 1, steps: 2, width: 64, height: 64 };
+/** As small as the network takes: software drivers compute it. */
+const OPTIONS = { prompt: "a 3d icon of a red apple", seed: 1, steps: 2, width: 32, height: 32 };
 
 async function draw(engine: Engine, options: GenerateOptions, onStep = () => {}) {
   const request = resolveRequest(options, { model: engine.info, patch: null, previews: false });
@@ -35,7 +36,8 @@ if (hasGpu) {
       const b = await createWebgpuBackend(type);
       try {
         const { unet } = await loadModel(b, path("models/emoji"));
-        const { counters } = b.host.recorder;
+        const { counters, device } = b.host.recorder;
+        const events = watchQueue(device);
         const latents = randomArray(8 * 8 * 4, 1),
           tokens = randomArray(77 * unet.config.cross_attention_dim, 2);
         const x = b.upload(latents, [1, 8, 8, 4]);
@@ -49,13 +51,16 @@ if (hasGpu) {
               merging: { options: tome, latentHeight: 8, latentWidth: 8, seeds: [1], branches: 1, step },
             });
           });
-        const seen: (typeof counters)[] = [];
+        const seen: (typeof counters)[] = [], submits: number[] = [];
         const bytes: number[] = [];
         for (let step = 0; step < 3; step++) {
+          events.length = 0;
           call(step);
           b.host.recorder.flush();
           await b.host.recorder.settled();
           seen.push({ ...counters });
+          assert.ok(!events.includes("map"), "a call reads nothing back");
+          submits.push(events.length);
           bytes.push(b.host.pool.bytes);
         }
         const [first, second, third] = seen;
@@ -66,12 +71,60 @@ if (hasGpu) {
         }
         assert.deepEqual(bytes, [bytes[0], bytes[0], bytes[0]]);
         assert.equal(third.dispatches - second.dispatches, second.dispatches - first.dispatches);
+        // A submission ends after 64 dispatches, and before what the host writes: the timestep, destinations.
+        assert.deepEqual(submits, [submits[0], submits[0], submits[0]]);
+        assert.ok(submits[0] <= first.dispatches / 64 + 16, `${submits[0]} submissions`);
         await b.read(x); // no error came late
       } finally {
         await b.dispose();
       }
     });
   }
+
+  test("a model's kernels are compiled when it is loaded, each once, and a step waits for the device at its end", async () => {
+    const { gpu, devices } = disguise(await placeGpu() as GPU);
+    await withGpu(gpu, async () => {
+      const pipelines: string[] = [];
+      const requestAdapter = gpu.requestAdapter.bind(gpu);
+      gpu.requestAdapter = async (options) => {
+        const adapter = (await requestAdapter(options))!;
+        const requestDevice = adapter.requestDevice.bind(adapter);
+        adapter.requestDevice = async (descriptor) => {
+          const device = await requestDevice(descriptor);
+          const create = device.createComputePipelineAsync.bind(device);
+          device.createComputePipelineAsync = (d) => {
+            // Subgroups are looked for with two first lines.
+            if (d.label !== "subgroup_check") {
+              pipelines.push(`${d.label} ${JSON.stringify(d.compute.constants ?? {})}`);
+            }
+            return create(d);
+          };
+          device.createComputePipeline = () => assert.fail("a pipeline was made at once");
+          return device;
+        };
+        return adapter;
+      };
+      const engine = await Engine.load(path("models/emoji"), { device: "gpu" });
+      try {
+        assert.ok(pipelines.length > 30, `${pipelines.length} pipelines`);
+        assert.equal(new Set(pipelines).size, pipelines.length);
+        const loaded = [...pipelines];
+        const events = watchQueue(devices[0]), steps: string[][] = [];
+        await draw(engine, { ...OPTIONS, steps: 3, tokenMerging: { ratio: 0.5 } }, () => {
+          steps.push(events.splice(0));
+        });
+        assert.deepEqual(pipelines, loaded);
+        const [, second, third] = steps; // with the first is the text encoder
+        assert.equal(steps.length, 3);
+        assert.deepEqual(third, second);
+        assert.deepEqual(second.filter((event) => event === "map"), ["map"]);
+        assert.equal(second[second.length - 1], "map");
+        assert.ok(second.length <= 32, `${second.length - 1} submissions`);
+      } finally {
+        await engine.dispose();
+      }
+    });
+  });
 
   test("with auto, a run that loses its GPU begins again with the same seed, on a fresh one and then on the CPU", async () => {
     const { gpu, devices } = disguise(await placeGpu() as GPU);

@@ -313,6 +313,10 @@ export class WebgpuBackend implements Backend {
     return tome.unmerge(this.host, plan, this.#use(y), residual && this.#use(residual));
   }
 
+  prepare(body: () => void): void {
+    this.host.plan(body);
+  }
+
   dispose(): Promise<void> {
     this.host.dispose();
     return Promise.resolve();

@@ -45,6 +45,8 @@ export class GpuHost implements GpuRuntime {
   readonly recorder: Recorder;
   readonly pool: BufferPool;
   readonly #poison: boolean;
+  /** While `plan` runs: what would run, and memory that is none. */
+  #plan: { readonly kernels: Set<Kernel>; readonly pool: BufferPool } | undefined;
 
   constructor(
     device: GPUDevice,
@@ -113,6 +115,10 @@ export class GpuHost implements GpuRuntime {
     [x, y = 1, z = 1]: readonly [number, number?, number?],
     work?: number,
   ): void {
+    if (this.#plan) {
+      this.#plan.kernels.add(kernel);
+      return;
+    }
     let bytes = 0;
     const buffers = bound.map((b) => {
       const buffer = "buffer" in b ? b.buffer : b;
@@ -130,6 +136,7 @@ export class GpuHost implements GpuRuntime {
   }
 
   write(target: GpuBytes | GpuTensor, data: ArrayBufferView): void {
+    if (this.#plan) return;
     const offset = "offset" in target ? target.offset * this.width : 0;
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     if (offset % 4 !== 0) {
@@ -142,6 +149,7 @@ export class GpuHost implements GpuRuntime {
   }
 
   async readBytes(source: GpuBytes | GpuTensor, from = 0, bytes?: number): Promise<ArrayBuffer> {
+    if (this.#plan) throw new Error("Cannot read in a plan: nothing is computed there");
     const start = from + ("offset" in source ? source.offset * this.width : 0);
     const length = bytes ?? ("size" in source ? source.size : span(source) * this.width) - from;
     const first = start & ~3, last = Math.ceil((start + length) / 4) * 4;
@@ -162,6 +170,22 @@ export class GpuHost implements GpuRuntime {
       poison: () => pieces.filter((piece) => piece.storage.live).forEach((piece) => this.release(piece)),
     };
     return Object.assign(x, { storage: this.scopes.add(storage), view: false });
+  }
+
+  /** Has the kernels compiled that `body` runs, which computes nothing and takes no memory here. */
+  plan(body: () => void): void {
+    this.recorder.check();
+    const kernels = new Set<Kernel>();
+    const pool = new BufferPool((size) => ({ size, label: "on paper" }) as GPUBuffer);
+    this.#plan = { kernels, pool };
+    try {
+      this.scopes.run(() => {
+        body();
+      });
+    } finally {
+      this.#plan = undefined;
+    }
+    this.recorder.compile(kernels);
   }
 
   /** Gives memory back that the last run did not need. */
@@ -185,13 +209,14 @@ export class GpuHost implements GpuRuntime {
   #block(bytes: number, what: string): { buffer: GPUBuffer; storage: Storage } {
     this.recorder.check();
     this.#fits(bytes, what);
-    const pooled = this.pool.take(bytes);
-    this.#spoil(pooled);
+    const pool = this.#plan?.pool ?? this.pool;
+    const pooled = pool.take(bytes);
+    if (!this.#plan) this.#spoil(pooled);
     const storage: Storage = {
       bytes,
       owner: this.scopes,
       live: true,
-      poison: () => this.pool.give(pooled),
+      poison: () => pool.give(pooled),
     };
     return { buffer: pooled.buffer, storage: this.scopes.add(storage) };
   }

@@ -133,9 +133,7 @@ export class Recorder {
 
   dispatch(d: Dispatch): void {
     this.check();
-    const before = this.#pipelines.size;
-    const compiled = this.#pipelines.get(d.kernel);
-    this.counters.pipelines += this.#pipelines.size - before;
+    const compiled = this.#compiled(d.kernel);
     const most = this.device.limits.maxComputeWorkgroupsPerDimension;
     if (!d.groups.every((n) => Number.isInteger(n) && n >= 1 && n <= most)) {
       throw new RangeError(
@@ -153,6 +151,11 @@ export class Recorder {
     this.counters.dispatches++;
     this.#work += d.work;
     if (++this.#dispatches >= MAX_DISPATCHES || this.#work >= MAX_WORK) this.flush();
+  }
+
+  /** Begins to compile kernels, all at once; who runs one of them waits for that one. */
+  compile(kernels: Iterable<Kernel>): void {
+    for (const kernel of kernels) this.#compiled(kernel);
   }
 
   /** Copies `data` at once. `offset` and its length are multiples of 4 bytes. */
@@ -217,6 +220,12 @@ export class Recorder {
     this.#disposed = true;
     this.#commands = [];
     this.device.destroy();
+  }
+
+  #compiled(kernel: Kernel): Compiled {
+    const compiled = this.#pipelines.get(kernel);
+    this.counters.pipelines = this.#pipelines.size;
+    return compiled;
   }
 
   #submit(commands: readonly Command[]): void {
