@@ -58,6 +58,8 @@ export interface Epilogue {
   residual?: Tensor;
   /** `[B, Cout]`, added to every row of image b together with the bias (a ResNet's time embedding). */
   rowBias?: Tensor;
+  /** Of a strip: rows (pixels) of the whole image's output. Devices that cut sums by size cut them as there. */
+  wholeRows?: number;
 }
 
 export interface ConvOptions extends Epilogue {

@@ -167,7 +167,9 @@ function stripResnet(b: Backend, w: Resnet, x: Tensor, options: StripOptions): T
       conv: w.conv2,
       target: y,
       residual: (from, to) =>
-        conv_shortcut ? b.linear(strip(b, x, from, to), conv_shortcut) : strip(b, x, from, to),
+        conv_shortcut
+          ? b.linear(strip(b, x, from, to), conv_shortcut, { wholeRows: height * width })
+          : strip(b, x, from, to),
     });
     return y;
   });

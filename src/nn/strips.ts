@@ -3,7 +3,7 @@ import type { Backend, NormWeight, Tensor, Weight } from "../backend/backend.ts"
 /**
  * Layers on one large image, computed in strips of rows: nothing but a layer's input and output is ever held
  * whole. A strip sees its neighbours' rows, and normalisation takes its statistics from the whole image, so
- * the result is, bit for bit, that of one piece (on a GPU but for rounding: it cuts sums as a shape suggests).
+ * the result is, bit for bit, that of one piece.
  *
  * Feature maps here are `[1, H, W, C]`.
  */
@@ -55,7 +55,9 @@ export function normConv(
       const above = from > 0 ? 1 : 0, below = to < height ? 1 : 0;
       const h = b.affine(strip(b, x, from - above, to + below), scaleShift, { silu: true });
       const pad = [1 - above, 1, 1 - below, 1] as const;
-      b.write(strip(b, target, from, to), b.conv2d(h, conv, { pad, residual: residual?.(from, to) }));
+      const wholeRows = height * width;
+      const y = b.conv2d(h, conv, { pad, residual: residual?.(from, to), wholeRows });
+      b.write(strip(b, target, from, to), y);
     });
   });
 }
@@ -75,7 +77,9 @@ export function upsampleConv(
     const wide = b.upsample(strip(b, x, from - above, to + below), 2 * rows, 2 * width);
     // Of a neighbour's two rows, one is seen.
     const seen = strip(b, wide, above, 2 * rows - below);
-    b.write(strip(b, target, 2 * from, 2 * to), b.conv2d(seen, conv, { pad: [1 - above, 1, 1 - below, 1] }));
+    const pad = [1 - above, 1, 1 - below, 1] as const;
+    const y = b.conv2d(seen, conv, { pad, wholeRows: 4 * height * width });
+    b.write(strip(b, target, 2 * from, 2 * to), y);
   });
   return target;
 }

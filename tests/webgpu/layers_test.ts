@@ -5,7 +5,9 @@ import type { Backend, NormWeight, Tensor } from "../../src/backend/backend.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import { attention, attentionSizes } from "../../src/backend/webgpu/attention.ts";
 import { createWebgpuBackend, type WebgpuBackend } from "../../src/backend/webgpu/backend.ts";
+import { cutProduct } from "../../src/backend/webgpu/linear.ts";
 import type { GpuRuntime, GpuTensor } from "../../src/backend/webgpu/runtime.ts";
+import { normConv, upsampleConv } from "../../src/nn/strips.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { gpuBackends } from "../support/gpu.ts";
 import { randomHost } from "../support/host.ts";
@@ -94,6 +96,30 @@ onEvery("group norm by strips is bit for bit group norm, however far the mean", 
   assert.deepEqual(scaleShift.shape, [2, 64]);
   assert.deepEqual(await b.read(b.affine(x, scaleShift, { silu: true })), whole);
 });
+
+onEvery(
+  "a convolution by strips is bit for bit that of the whole image, whose sums are cut into slices",
+  async (b) => {
+    const [height, width, channels, cout] = [10, 9, 64, 32];
+    const whole = { rows: height * width, imageRows: height * width, cols: cout, channels, taps: 9 };
+    assert.equal(cutProduct(whole).slices, 2);
+    const x = b.upload(randomArray(height * width * channels, 5), [1, height, width, channels]);
+    const w = norm(b, channels),
+      conv = b.convWeight(randomHost("w", [cout, channels, 3, 3], { seed: 3, gain: 0.05 }));
+    const drawn: Float32Array[] = [];
+    for (const stripElements of [1e9, 3 * width * channels, 1]) {
+      const target = b.empty([1, height, width, cout]);
+      normConv(b, x, { norm: w, conv, target, groups: 4, eps: 1e-6, stripElements });
+      const doubled = upsampleConv(b, target, {
+        conv: b.convWeight(randomHost("w", [8, cout, 3, 3], { seed: 4, gain: 0.1 })),
+        stripElements,
+      });
+      drawn.push(await b.read(doubled));
+    }
+    assert.deepEqual(drawn[1], drawn[0]);
+    assert.deepEqual(drawn[2], drawn[0]);
+  },
+);
 
 onEvery("group norm of a constant image gives its shift", async (b) => {
   const w = norm(b, 8), x = b.upload(new Float32Array(100 * 8).fill(1000), [1, 100, 8]);

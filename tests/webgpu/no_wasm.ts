@@ -1,4 +1,6 @@
 /** Draws on the GPU with WebAssembly taken away. */
+import "../support/gpu.ts";
+
 delete (globalThis as { WebAssembly?: unknown }).WebAssembly;
 const { Engine } = await import("../../src/pipeline/engine.ts");
 const { resolveRequest } = await import("../../src/pipeline/request.ts");
@@ -9,8 +11,8 @@ const options = {
   prompt: "a red apple",
   seed: 1,
   steps: 1,
-  width: 64,
-  height: 64,
+  width: 32,
+  height: 32,
   tokenMerging: { ratio: 0.5 },
 };
 const run = engine.run(resolveRequest(options, { model: engine.info, patch: null, previews: false }));

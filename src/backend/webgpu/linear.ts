@@ -146,14 +146,14 @@ export function product(
   { x, w, out, options, geometry }: Product,
   { maxWork = MAX_WORK, tiles = TILES }: { maxWork?: number; tiles?: readonly Tile[] } = {},
 ): void {
-  const { rows } = matrix(out), image = imageRows(out);
+  const { rows } = matrix(out), image = imageRows(out), { wholeRows = image } = options;
   const residual = options.residual as GpuTensor | undefined;
   const rowBias = options.rowBias as GpuTensor | undefined;
   const xAligned = w.cin % 4 === 0 && aligned(x);
   const yAligned = w.cout % 4 === 0 && [out, residual, rowBias].every((y) => !y || aligned(y));
   for (const part of w.parts) {
     const { cols, from, stride } = part;
-    const size = { rows, imageRows: image, cols, channels: w.cin, taps: w.kernel * w.kernel };
+    const size = { rows, imageRows: wholeRows, cols, channels: w.cin, taps: w.kernel * w.kernel };
     const cut = cutProduct(size, tiles);
     const { columnTiles, rowTiles, slices, sliceBlocks } = cut;
     const params = [
@@ -187,7 +187,7 @@ export function product(
     ];
     // What is absent is not read, but a binding must be there.
     const epilogue = [w.bias, residual ?? x, rowBias ?? x, out];
-    if (image === 1 && rows <= MAX_VECTORS && w.kind === "linear") {
+    if (wholeRows === 1 && rows <= MAX_VECTORS && w.kind === "linear") {
       const groups = [Math.ceil(cols / (4 * VECTOR.wx)), Math.ceil(rows / VECTOR.rows)] as const;
       rt.run(matvec, [...params, 0], [x, part.buffer, ...epilogue], groups, rows * cols * w.depth);
       continue;

@@ -75,6 +75,8 @@ export function layerNorm(
 const MAX_COLUMNS = 16;
 /** A block has at least so many rows, so that combining blocks costs little beside summing them. */
 const MIN_BLOCK_ROWS = 128;
+/** A workgroup of 256 threads would wait at its barriers for so few channels and blocks of a group. */
+const FEW_ENTRIES = 32;
 /** Per image; enough to fill a large device. */
 const MAX_BLOCKS = 256;
 
@@ -113,8 +115,9 @@ export function groupNormAffine(
     [x, partial],
     foldGroups(tasks),
   );
+  const entries = blocks * channels / groups;
   rt.run(
-    GROUP_NORM_AFFINE,
+    sized(GROUP_NORM_AFFINE, { WG: entries > FEW_ENTRIES ? 256 : FEW_ENTRIES }),
     [batch * groups, groups, blocks, rows, blockRows, channels, f32Bits(eps), scaleShift.stride],
     [partial, gamma, beta, scaleShift],
     foldGroups(batch * groups),
