@@ -84,6 +84,8 @@ export async function startChromium(
       "--no-sandbox",
       "--disable-gpu",
       "--enable-unsafe-webgpu",
+      // As in tests/support/bun_toggles.ts: SwiftShader compiles five times as fast.
+      "--disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension",
       "--disable-quic",
       "--no-first-run",
       "--disable-background-networking",
