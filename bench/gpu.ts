@@ -4,7 +4,8 @@
  * `timestamp-query`, else the clock's around a submission. Then what a step of the UNet costs, counted: products,
  * bytes and dispatches, so that its time on another GPU can be reasoned about.
  *
- * `--shrink=4` (feature maps that much smaller on each side; 1 is 512²), `--f32`, `--only=conv`, `--rounds=5`
+ * `--shrink=4` (feature maps that much smaller on each side; 1 is 512²), `--f32`, `--no-subgroups`, `--only=conv`,
+ * `--rounds=5`
  */
 import process from "node:process";
 
@@ -28,13 +29,14 @@ export async function run(report: Report): Promise<void> {
   const shrink = Number(option("shrink") ?? 4) as 1 | 2 | 4;
   if (![1, 2, 4].includes(shrink)) throw new RangeError("Cannot shrink: expected --shrink=1, 2 or 4");
   const f32 = process.argv.includes("--f32");
+  const subgroups = !process.argv.includes("--no-subgroups");
   const rounds = Number(option("rounds") ?? 5);
   const only = option("only");
 
   const gpu = await placeGpu();
   if (typeof gpu === "string") throw new Error(`Cannot time the GPU: ${gpu}`);
   const timer = new GpuTimer(gpu);
-  const backend = await createWebgpuBackend({ gpu: timer.gpu, f16: f32 ? false : undefined });
+  const backend = await createWebgpuBackend({ gpu: timer.gpu, f16: f32 ? false : undefined, subgroups });
   const loops = await peakLoops(timer.device);
   report.line(
     `${backend.description}; feature maps of 512² / ${shrink}; times ` +

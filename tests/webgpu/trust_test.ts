@@ -2,12 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createBackend } from "../../src/backend/mod.ts";
-import { findAdapter } from "../../src/backend/webgpu/adapter.ts";
-import {
-  createWebgpuBackend,
-  type WebgpuBackend,
-  type WebgpuOptions,
-} from "../../src/backend/webgpu/backend.ts";
+import { findAdapter, openDevice } from "../../src/backend/webgpu/adapter.ts";
+import { createWebgpuBackend, WebgpuBackend, type WebgpuOptions } from "../../src/backend/webgpu/backend.ts";
+import { GpuHost } from "../../src/backend/webgpu/host.ts";
 import type { Kernel } from "../../src/backend/webgpu/runtime.ts";
 import { DeviceError } from "../../src/errors.ts";
 import { withGpu } from "../support/fake_gpu.ts";
@@ -41,6 +38,28 @@ for (const [name, [gpu, reason]] of Object.entries(UNUSABLE)) {
     });
   });
 }
+
+const never = () => new Promise<never>(() => {});
+
+test("a driver that never answers is given up, whether asked for an adapter or for a device", async () => {
+  const silent = {
+    info: { description: "a silent GPU" },
+    features: new Set(),
+    limits: {},
+    requestDevice: never,
+  };
+  for (
+    const [gpu, what] of [
+      [{ requestAdapter: never }, "an adapter"],
+      [{ requestAdapter: () => Promise.resolve(silent) }, "a device"],
+    ] as const
+  ) {
+    await assert.rejects(
+      createWebgpuBackend({ gpu: gpu as unknown as GPU, startSeconds: 0.05 }),
+      (error) => error instanceof DeviceError && error.message.includes(`waited 0.05 s for ${what}`),
+    );
+  }
+});
 
 /** What the self-test names, and a constant of the kernel to change. */
 const BROKEN: Record<string, [from: string, to: string]> = {
@@ -138,6 +157,40 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
       );
       assert.throws(() => b.upload(new Float32Array(1), [1]), /broken\.wgsl/);
     }));
+
+  test("a device that never finishes is given up, and reads nothing from then on", async () => {
+    const device = await openDevice(await findAdapter());
+    const b = new WebgpuBackend(new GpuHost(device, { f16: false, readSeconds: 0.05 }), "a GPU that hangs");
+    const createBuffer = device.createBuffer.bind(device);
+    device.createBuffer = (descriptor) => Object.assign(createBuffer(descriptor), { mapAsync: never });
+    try {
+      const x = b.upload(new Float32Array([1]), [1]);
+      await assert.rejects(b.read(x), { name: "DeviceError", message: /did not finish within 0.05 s/ });
+      assert.throws(() => b.upload(new Float32Array([1]), [1]), /did not finish/);
+    } finally {
+      await b.dispose();
+    }
+  });
+
+  test("a device gets all that its adapter has", async () => {
+    const found = await findAdapter(), device = await openDevice(found);
+    try {
+      for (
+        const limit of [
+          "maxBufferSize",
+          "maxStorageBufferBindingSize",
+          "maxComputeWorkgroupStorageSize",
+        ] as const
+      ) {
+        assert.equal(device.limits[limit], found.adapter.limits[limit], limit);
+      }
+      for (const feature of ["shader-f16", "timestamp-query"] as const) {
+        assert.equal(device.features.has(feature), found.adapter.features.has(feature), feature);
+      }
+    } finally {
+      device.destroy();
+    }
+  });
 
   test("what the device refuses is named with its shapes", async () => {
     await using(async (b) => {

@@ -24,12 +24,13 @@ const START_SECONDS = 30;
  *
  * @throws {DeviceError} with the reason if there is none, or only one known to compute nothing.
  */
-export async function findAdapter(given?: GPU): Promise<FoundAdapter> {
+export async function findAdapter(given?: GPU, seconds = START_SECONDS): Promise<FoundAdapter> {
   const gpu = given ?? await placeGpu();
   if (typeof gpu === "string") throw new DeviceError(`Cannot start the GPU: ${gpu}`);
   let adapter: GPUAdapter | null;
   try {
-    adapter = await within(gpu.requestAdapter({ powerPreference: "high-performance" }), "an adapter");
+    const requested = gpu.requestAdapter({ powerPreference: "high-performance" });
+    adapter = await within(requested, { what: "an adapter", seconds });
   } catch (error) {
     throw new DeviceError(`Cannot start the GPU: the request for an adapter failed: ${messageOf(error)}`);
   }
@@ -57,12 +58,15 @@ export async function findAdapter(given?: GPU): Promise<FoundAdapter> {
 const SUBGROUPS = "subgroups" as GPUFeatureName;
 
 /** A device with all that its adapter has to offer kernels. */
-export async function openDevice({ adapter, name }: FoundAdapter): Promise<GPUDevice> {
+export async function openDevice(
+  { adapter, name }: FoundAdapter,
+  seconds = START_SECONDS,
+): Promise<GPUDevice> {
   const offered = (["shader-f16", "timestamp-query", SUBGROUPS] as GPUFeatureName[])
     .filter((feature) => adapter.features.has(feature));
   const requiredLimits = bunLimits(adapter.limits);
   const request = (requiredFeatures: GPUFeatureName[]) =>
-    within(adapter.requestDevice({ requiredFeatures, requiredLimits }), "a device");
+    within(adapter.requestDevice({ requiredFeatures, requiredLimits }), { what: "a device", seconds });
   try {
     // Deno 2 does not list subgroups, and gives them to who asks where the driver has them.
     if ("Deno" in globalThis && !offered.includes(SUBGROUPS)) {
@@ -92,12 +96,15 @@ function fallback(adapter: GPUAdapter): boolean {
   }
 }
 
-async function within<T>(promise: Promise<T>, what: string): Promise<T> {
+async function within<T>(
+  promise: Promise<T>,
+  { what, seconds }: { what: string; seconds: number },
+): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(
-      () => reject(new Error(`waited ${START_SECONDS} s for ${what}`)),
-      START_SECONDS * 1000,
+      () => reject(new Error(`waited ${seconds} s for ${what}`)),
+      seconds * 1000,
     );
   });
   try {

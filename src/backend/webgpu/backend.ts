@@ -42,20 +42,22 @@ import { checkSubgroups, ENABLE_LINES, reasonOf } from "./subgroups.ts";
 import * as tome from "./tome.ts";
 import { convWeight, type GpuWeight, linearWeight } from "./weights.ts";
 
-export interface WebgpuOptions extends Pick<GpuHostOptions, "poison" | "rewrite"> {
+export interface WebgpuOptions extends Pick<GpuHostOptions, "poison" | "rewrite" | "readSeconds"> {
   /** Activations and weights in half precision; by default where the device can, a `DeviceError` where it cannot. */
   f16?: boolean;
   /** Reductions with subgroups; by default where the device has them and they give the right numbers. */
   subgroups?: boolean;
   /** Refuses adapters that compute on the CPU, which the WebAssembly kernels do faster. */
   realOnly?: boolean;
+  /** Longest wait for an adapter, and for a device; half a minute by default. */
+  startSeconds?: number;
   /** Where adapters come from; `navigator.gpu` or what stands in for it by default. */
   gpu?: GPU;
 }
 
 /** A `DeviceError` with the reason where there is no GPU, or one that gave wrong numbers. */
 export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<WebgpuBackend> {
-  const found = await findAdapter(options.gpu);
+  const found = await findAdapter(options.gpu, options.startSeconds);
   if (options.realOnly && found.software) {
     throw new DeviceError(
       `Cannot start the GPU: expected a real one, found ${found.name}, which is software`,
@@ -85,10 +87,10 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
 /** A device with its subgroups, if they give the right numbers, and what to say of them. */
 async function openHost(
   found: FoundAdapter,
-  { subgroups = true, f16, poison, rewrite }: WebgpuOptions & { f16: boolean },
+  { subgroups = true, f16, poison, rewrite, readSeconds, startSeconds }: WebgpuOptions & { f16: boolean },
 ): Promise<{ host: GpuHost; subgroups: string }> {
-  const device = await openDevice(found);
-  const options = { f16, poison, rewrite };
+  const device = await openDevice(found, startSeconds);
+  const options = { f16, poison, rewrite, readSeconds };
   let reason = "turned off";
   if (subgroups && !device.features.has("subgroups" as GPUFeatureName)) reason = "not offered";
   else if (subgroups) {

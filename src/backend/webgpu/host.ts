@@ -13,6 +13,8 @@ export interface GpuHostOptions {
   subgroups?: Subgroups;
   /** Fills memory with NaN before it is used, for tests. */
   poison?: boolean;
+  /** Longest wait for a result; ten minutes by default. */
+  readSeconds?: number;
   /** Changes every kernel's source, for tests. */
   rewrite?: (source: string) => string;
 }
@@ -50,12 +52,13 @@ export class GpuHost implements GpuRuntime {
 
   constructor(
     device: GPUDevice,
-    { f16, subgroups, poison = false, rewrite = (source) => source }: GpuHostOptions,
+    { f16, subgroups, readSeconds, poison = false, rewrite = (source) => source }: GpuHostOptions,
   ) {
     this.f16 = f16;
     this.subgroups = subgroups;
     this.limits = device.limits;
-    this.recorder = new Recorder(device, (kernel) => assemble(kernel, { f16, subgroups, rewrite }));
+    const assembled = (kernel: Kernel) => assemble(kernel, { f16, subgroups, rewrite });
+    this.recorder = new Recorder(device, assembled, readSeconds);
     this.#poison = poison;
     const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
     this.pool = new BufferPool((bytes) => this.recorder.createBuffer(bytes, usage, "an activation"));

@@ -69,6 +69,7 @@ export class Recorder {
     pipelines: 0,
   };
   readonly #pipelines: Pipelines;
+  readonly #readSeconds: number;
   #commands: Command[] = [];
   #dispatches = 0;
   #work = 0;
@@ -86,8 +87,9 @@ export class Recorder {
   readonly #ids = new WeakMap<GPUBuffer, number>();
   #nextId = 0;
 
-  constructor(device: GPUDevice, assemble: Assemble) {
+  constructor(device: GPUDevice, assemble: Assemble, readSeconds = READ_SECONDS) {
     this.device = device;
+    this.#readSeconds = readSeconds;
     this.#pipelines = new Pipelines(device, assemble);
     this.#failed = new Promise((_, reject) => this.#fail = reject);
     this.#failed.catch(() => {}); // whoever reads hears of it
@@ -367,8 +369,8 @@ export class Recorder {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(
-        () => reject(new DeviceError(`The GPU did not ${what} within ${READ_SECONDS} s`)),
-        READ_SECONDS * 1000,
+        () => reject(new DeviceError(`The GPU did not ${what} within ${this.#readSeconds} s`)),
+        this.#readSeconds * 1000,
       );
     });
     try {
