@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import type { WebgpuBackend } from "../../src/backend/webgpu/backend.ts";
-import { sharedText } from "../../src/backend/webgpu/subgroups.ts";
+import { sharedText } from "../../src/backend/webgpu/shared_text.ts";
 import { gpuBackends } from "../support/gpu.ts";
 import { FAMILIES } from "./cases.ts";
 import { checkCase, LAYOUTS, type OpCase } from "./op_case.ts";

@@ -22,11 +22,11 @@ import type {
 } from "../backend.ts";
 import { narrow, widen } from "../half.ts";
 import * as rule from "../shape_rules.ts";
-import { findAdapter, type FoundAdapter, openDevice } from "./adapter.ts";
+import { findAdapter } from "./adapter.ts";
 import { attention } from "./attention.ts";
 import { conv2d } from "./conv.ts";
 import { activation, blend, concat, copyRows, geglu, lincomb, stack, upsample } from "./elementwise.ts";
-import { GpuHost, type GpuHostOptions, type Hosted, span } from "./host.ts";
+import { type GpuHost, type GpuHostOptions, type Hosted, span } from "./host.ts";
 import { linear } from "./linear.ts";
 import {
   affine,
@@ -36,9 +36,9 @@ import {
   type NormParameters,
   normParameters,
 } from "./norm.ts";
+import { openHost } from "./open_host.ts";
 import { type GpuTensor, matrix } from "./runtime.ts";
 import { selfTest } from "./self_test.ts";
-import { checkSubgroups, ENABLE_LINES, reasonOf } from "./subgroups.ts";
 import * as tome from "./tome.ts";
 import { convWeight, type GpuWeight, linearWeight } from "./weights.ts";
 
@@ -82,31 +82,6 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
     await backend.dispose();
     throw error;
   }
-}
-
-/** A device with its subgroups, if they give the right numbers, and what to say of them. */
-async function openHost(
-  found: FoundAdapter,
-  { subgroups = true, f16, poison, rewrite, readSeconds, startSeconds }: WebgpuOptions & { f16: boolean },
-): Promise<{ host: GpuHost; subgroups: string }> {
-  const device = await openDevice(found, startSeconds);
-  const options = { f16, poison, rewrite, readSeconds };
-  let reason = "turned off";
-  if (subgroups && !device.features.has("subgroups" as GPUFeatureName)) reason = "not offered";
-  else if (subgroups) {
-    const [size, most] = found.subgroups;
-    for (const enable of ENABLE_LINES) {
-      const host = new GpuHost(device, { ...options, subgroups: { enable, size } });
-      try {
-        await checkSubgroups(host);
-        return { host, subgroups: `subgroups of ${most > size ? `${size} to ${most}` : size}` };
-      } catch (error) {
-        reason = reasonOf(error);
-        if (!(error instanceof DeviceError)) break; // it compiled, and gave wrong numbers
-      }
-    }
-  }
-  return { host: new GpuHost(device, options), subgroups: `no subgroups (${reason})` };
 }
 
 type GpuNormWeight = NormWeight & NormParameters;

@@ -4,7 +4,7 @@ import { sizeOf } from "../shape_rules.ts";
 import { BufferPool, type Pooled, USAGE } from "./pool.ts";
 import { Recorder } from "./recorder.ts";
 import type { Bound, GpuBytes, GpuRuntime, GpuTensor, Kernel } from "./runtime.ts";
-import { sharedText, type Subgroups } from "./subgroups.ts";
+import { sharedText, type Subgroups } from "./shared_text.ts";
 
 export interface GpuHostOptions {
   /** F is f16. */

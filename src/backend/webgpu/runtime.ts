@@ -1,5 +1,4 @@
 import type { Tensor } from "../backend.ts";
-import type { SharedText } from "./subgroups.ts";
 
 /** A whole buffer of the pool that is no tensor: scratch, plans, indices. */
 export interface GpuBytes {
@@ -15,6 +14,9 @@ export interface GpuTensor extends Tensor {
   readonly offset: number;
 }
 
+/** What the threads of a workgroup do together: add pairs, number things, find the maximum of a row; see shared_text.ts. */
+export type SharedText = "sum" | "scan" | "row_max";
+
 /** A compute shader, imported as text from kernels/. Two kernels of one name must differ in constants. */
 export interface Kernel {
   readonly name: string;
@@ -23,7 +25,7 @@ export interface Kernel {
   readonly constants?: Record<string, number>;
   /** `main` by default. */
   readonly entry?: string;
-  /** What the threads of a workgroup do together: the loader appends the text that suits the device. */
+  /** The loader appends the texts that suit the device. */
   readonly shared?: readonly SharedText[];
 }
 
