@@ -106,12 +106,13 @@ type Yardstick = Goldens & { half?: Record<string, { max: number; rms: number }>
  * we fuse some. On llvmpipe ours was 0.62 to 1.35 of its largest difference, and 0.69 to 1.00 of its root mean
  * square; a matrix product that sums in f16 gives 1.4 to 3.4 of that, and is refused everywhere. Where tokens are
  * merged, both round the metric, so that tokens nearly alike are matched otherwise, and PyTorch rounds similarities
- * as well: ours was 0.02 to 0.46 and 0.06 to 0.34 of it, 0.5 to 1.1 with sums in f16.
+ * as well. How far ours is then is luck: with layer norm's factor one to three units in its last place off, the root
+ * mean square was 0.17 to 0.78 of PyTorch's, whether with subgroups or without, so that PyTorch's own is the bound.
  */
 function bounds(g: Yardstick, name: string): Bounds {
   if (g.half) {
     const { max, rms } = g.half[name];
-    return name.startsWith("tome") ? { atol: max, rms: rms / 2 } : { atol: 2 * max, rms: 1.25 * rms };
+    return name.startsWith("tome") ? { atol: max, rms } : { atol: 2 * max, rms: 1.25 * rms };
   }
   const { f32_f64, f64 = f32_f64 } = g.json.noise_floor[name] ?? {};
   assert.ok(f64 > 0, `no noise floor for ${name}`);
