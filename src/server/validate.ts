@@ -34,7 +34,12 @@ export async function readJson<T>(request: Request, schema: z.ZodType<T>, status
     if (cause instanceof HttpError) throw cause; // the body's limit
     throw new HttpError(400, "Cannot read the body: expected JSON", { code: "invalid_json", cause });
   }
-  const { success, data, error } = schema.safeParse(body);
+  return conform(body, schema, status);
+}
+
+/** A value by its schema. Throws an `HttpError`. */
+export function conform<T>(value: unknown, schema: z.ZodType<T>, status = 400): T {
+  const { success, data, error } = schema.safeParse(value);
   if (!success) throw invalid(error, status);
   return data;
 }

@@ -21,7 +21,8 @@ export const ImagesSchema = z.looseObject({
   model: orNothing(z.string()),
   n: orElse(z.int().min(1).max(10), 1),
   size: orNothing(z.string().refine((s) => s === "auto" || SIZE.test(s), 'expected "WxH" or "auto"')),
-  response_format: orElse(z.enum(["url", "b64_json"]), "url" as const),
+  /** "url" where it is left out; a stream always has `b64_json`. */
+  response_format: orNothing(z.enum(["url", "b64_json"])),
   output_format: orElse(z.enum(IMAGE_FORMATS), "png" as const),
   output_compression: orNothing(z.int().min(0).max(100)),
   stream: orElse(z.boolean(), false),

@@ -23,7 +23,7 @@ import { type Generate, GenerateSchema, JobSchema, ProblemSchema, ResultSchema }
 import { encodePicture, type FileOptions, toJob, toResult, toStep } from "./wire.ts";
 
 /** What the wire calls the engine's options. */
-const NAMES = { negativePrompt: "negative_prompt" } as const;
+const NAMES = { negativePrompt: "negative_prompt", guidanceScale: "guidance_scale" } as const;
 
 /** How a job's pictures are to be written, and what its events tell. */
 interface Asked extends FileOptions {
@@ -159,7 +159,10 @@ export function plain(service: Service): OpenAPIHono<AppEnv> {
     c.header("tome-edge-seed", String(seed));
     c.header("tome-edge-drawn", `${drawn.width}x${drawn.height}`);
     if (drawing.warnings.length) {
-      c.header("tome-edge-warnings", encodeURIComponent(drawing.warnings.join("; ")));
+      c.header(
+        "tome-edge-warnings",
+        encodeURIComponent(drawing.warnings.join("; ").slice(0, 1000).toWellFormed()),
+      );
     }
     const { text, denoise, decode } = drawing.stats[0].seconds;
     const ms = (s: number) => (s * 1000).toFixed(1);
@@ -274,14 +277,15 @@ async function submit(service: Service, body: Generate, detached: boolean): Prom
     tokenMerging: toTokenMerging(body.token_merging),
     mergeMaps: body.merge_maps,
   };
-  service.checkLimits(options, NAMES);
+  const pass = { options, upscale: body.upscale ?? false };
+  service.check(pass, { model, names: NAMES });
   const { image: _image, mask: _mask, ...request } = body;
   const job = service.submit({
     dialect: "plain",
     images: body.n ?? 1,
     detached,
     request,
-    work: (job) => draw({ options, upscale: body.upscale ?? false }, { job, models: service.models, model }),
+    work: (job) => draw(pass, { job, models: service.models, model }),
   });
   const { format = "png", quality, previews = false } = body;
   asked.set(job, { format, quality, previews });
