@@ -61,11 +61,13 @@ export function planTxt2Img(body: Txt2Img, context: Context): Plan {
       const pass = { options: { ...options, ...size, steps }, upscale: body.upscale };
       service.check(pass, { model, names: { ...NAMES, width: "hr_scale" }, status: 422 });
     }
+    const all = strength > 0 ? stretched(steps, { strength, sampler: plan.sampler }) : 0;
     const { width, height } = size, ratio = tokenMerging?.ratio;
     hires = {
-      ...size,
-      steps: strength > 0 ? stretched(steps, strength) : 0,
-      strength,
+      width,
+      height,
+      steps: all,
+      strength: strength > 0 ? Math.max(strength, (1 + 1e-9) / all) : 0,
       tokenMerging,
       text: hiresFields({
         scale: size.exact ? undefined : body.hr_scale,
@@ -174,8 +176,8 @@ function hiresSize({ width, height, hr_scale, hr_resize_x: x, hr_resize_y: y }: 
 }
 
 /** AUTOMATIC1111 takes so many steps whatever the strength: of how many more they are the last. */
-function stretched(steps: number, strength: number): number {
+function stretched(steps: number, { strength, sampler }: { strength: number; sampler: SamplerName }): number {
   let all = Math.ceil(steps / strength);
   while (Math.floor(all * strength) < steps) all++;
-  return Math.min(1000, all);
+  return Math.min(sampler === "lcm" ? 50 : 998, all); // what the samplers have at most
 }
