@@ -11,9 +11,7 @@ before(async () => {
   server = await startApp({ maxWaiting: 1, maxBodyBytes: 200_000, maxPixels: 512 * 512, maxImages: 8 });
   await server.service.load();
   const work = (job: { signal: AbortSignal }) =>
-    new Promise<never>((_, reject) =>
-      job.signal.addEventListener("abort", () => reject(job.signal.reason))
-    );
+    new Promise<never>((_, reject) => job.signal.addEventListener("abort", () => reject(job.signal.reason)));
   for (let i = 0; i < 2; i++) {
     server.service.submit({ dialect: "test", images: 1, work }).ended.catch(() => {});
   }
@@ -102,7 +100,9 @@ const ROWS: Row[] = [
   { path: PLAIN, body: { prompt }, headers: { accept: "text/html" }, status: 406 },
   { path: PLAIN, body: { prompt, n: 2 }, headers: { accept: "image/png" }, status: 406 },
   { path: PLAIN, body: { prompt, image: "A".repeat(200_000) }, status: 413 },
-  { path: PLAIN, method: "GET", status: 404 },
+  { path: PLAIN, method: "GET", status: 405 },
+  { path: "/jobs", method: "POST", body: {}, status: 405 },
+  { path: "/jobs/none", method: "PATCH", body: {}, status: 405 },
   { path: "/jobs/none", method: "GET", status: 404 },
   { path: "/jobs/none", method: "DELETE", status: 404 },
   { path: "/files/..%2f..%2fetc%2fpasswd", method: "GET", status: 404 },
@@ -130,7 +130,7 @@ const ROWS: Row[] = [
   { path: OPENAI, body: merging({ ratio: -1 }), status: 400, param: "token_merging" },
   { path: OPENAI, body: { prompt }, headers: { "content-type": "image/png" }, status: 415 },
   { path: OPENAI, body: { prompt, user: "x".repeat(200_000) }, status: 413 },
-  { path: OPENAI, method: "GET", status: 404 },
+  { path: OPENAI, method: "GET", status: 405 },
   { path: "/v1/models/..%2Femoji", method: "GET", status: 404, param: "model" },
   { path: "/v1/images/variations", body: {}, status: 404 },
   { path: EDITS, body: { prompt }, status: 415 },
@@ -192,7 +192,7 @@ const ROWS: Row[] = [
   { path: TXT, body: overriding({ sd_model_checkpoint: "../../x" }), status: 404, param: "model" },
   { path: TXT, body: { prompt, infotext: "x\nSteps: 0, Seed: 1, Size: 1x1" }, status: 422, param: "steps" },
   { path: TXT, body: { prompt }, headers: { "content-type": "text/plain" }, status: 415 },
-  { path: TXT, method: "DELETE", status: 404 },
+  { path: TXT, method: "DELETE", status: 405 },
   { path: IMG, body: { prompt }, status: 422, param: "init_images" },
   { path: IMG, body: { prompt, init_images: [] }, status: 422, param: "init_images" },
   { path: IMG, body: { prompt, init_images: image }, status: 422, param: "init_images" },
