@@ -148,6 +148,19 @@ test("the client tells the errors apart", async () => {
     fetch: (url, init) => Promise.resolve(app.request(url as string, init)),
   });
   await assert.rejects(stranger.models.list(), OpenAI.AuthenticationError);
+  const elsewhere = { headers: { "sec-fetch-site": "cross-site", origin: "https://a.example" } };
+  await assert.rejects(client.images.generate(body(), elsewhere), OpenAI.PermissionDeniedError);
+  await assert.rejects(client.images.generate(body({ prompt: "x".repeat(40e6) })), { status: 413 });
+  const closed = await startApp();
+  await closed.service.close();
+  const late = client.withOptions({
+    fetch: (url, init) => Promise.resolve(closed.app.request(url as string, init)),
+  });
+  await assert.rejects(late.images.generate(body()), (error) => {
+    assert(error instanceof OpenAI.InternalServerError);
+    assert.deepEqual([error.status, error.code, error.type], [503, "shutdown", "server_error"]);
+    return true;
+  });
 });
 
 test("a stream that fails ends with an error that the client throws", async () => {
@@ -170,19 +183,6 @@ test("models are listed and found", async () => {
   ]]);
   assert.equal((await client.models.retrieve("emoji")).id, "emoji");
   await assert.rejects(client.models.retrieve("other"), OpenAI.NotFoundError);
-});
-
-test("what Open WebUI sends is answered with pictures", async () => {
-  const answer = await server.post("/v1/images/generations", {
-    model: "dall-e-2",
-    prompt: "a red apple",
-    n: 1,
-    size: "512x512",
-    response_format: "b64_json",
-  });
-  const { data } = await answer.json();
-  assert.equal((await decodeImage(bytesOf(data[0].b64_json), LIMITS)).width, 512);
-  assert.equal(answer.headers.get("tome-edge-drawn"), "96x96");
 });
 
 test("over a real port: the URL is fetched; a client that aborts stops its job, and the next is served", async () => {
