@@ -34,7 +34,7 @@ export function checkPass(
   };
   limit("prompt", options.prompt.length, limits.maxPromptLength, "characters");
   limit("negativePrompt", options.negativePrompt?.length, limits.maxPromptLength, "characters");
-  limit("steps", options.steps, limits.maxSteps, "steps");
+  limit("steps", options.steps ?? info?.defaults.steps, limits.maxSteps, "steps");
   limit("n", options.n, limits.maxImages, "pictures");
   const width = options.width ?? info?.nativeWidth, height = options.height ?? info?.nativeHeight;
   if (width && height) limit("width", width * height, limits.maxPixels, "pixels");
