@@ -43,7 +43,33 @@ export async function readJson<T>(request: Request, schema: z.ZodType<T>, status
     if (cause instanceof HttpError) throw cause; // the body's limit
     throw new HttpError(400, "Cannot read the body: expected JSON", { code: "invalid_json", cause });
   }
+  if (isDeep(body)) {
+    throw new HttpError(
+      400,
+      `Cannot read the body: expected JSON nested at most ${MOST_NESTED} deep, found more`,
+      {
+        code: "invalid_json",
+      },
+    );
+  }
   return conform(body, schema, status);
+}
+
+/** No client nests its body deeper; `JSON.stringify`, which recurses, must be able to write it again. */
+const MOST_NESTED = 100;
+
+function isDeep(body: unknown): boolean {
+  let level = [body];
+  for (let depth = 0; level.length; depth++) {
+    if (depth > MOST_NESTED) return true;
+    const next: unknown[] = [];
+    for (const value of level) {
+      if (typeof value !== "object" || value === null) continue;
+      for (const part of Object.values(value)) if (typeof part === "object") next.push(part);
+    }
+    level = next;
+  }
+  return false;
 }
 
 /** A value by its schema. Throws an `HttpError`. */

@@ -57,6 +57,7 @@ const ROWS: Row[] = [
   { path: PLAIN, body: "", status: 400 },
   { path: PLAIN, body: "[]", status: 400 },
   { path: PLAIN, body: "null", status: 400 },
+  { path: PLAIN, body: "[".repeat(100_000), status: 400 },
   { path: PLAIN, body: {}, status: 400, param: "prompt" },
   { path: PLAIN, body: { prompt: 5 }, status: 400, param: "prompt" },
   { path: PLAIN, body: { prompt: "  " }, status: 400, param: "prompt" },
@@ -174,6 +175,7 @@ const ROWS: Row[] = [
   // AUTOMATIC1111's.
   { path: TXT, body: "{oops", status: 400 },
   { path: TXT, body: "[1]", status: 422 },
+  { path: TXT, body: `{"script_args":${"[".repeat(9000)}${"]".repeat(9000)}}`, status: 400 },
   { path: TXT, body: { prompt: ["x"] }, status: 422, param: "prompt" },
   { path: TXT, body: { prompt: long }, status: 422, param: "prompt" },
   { path: TXT, body: { prompt, steps: 0 }, status: 422, param: "steps" },
