@@ -79,7 +79,7 @@ for (const { name, begin, stop, state, reason } of WAYS) {
   test(`${name}: the job stops within a step, and the next picture is as ever`, async () => {
     const before = await picture();
     const controller = new AbortController();
-    const answer = begin(controller.signal).then(async (answer) => {
+    const answer = begin(controller.signal).then((answer) => {
       if (!/event-stream/.test(answer.headers.get("content-type")!)) return;
       // What a server does when the connection is closed.
       const reader = answer.body!.getReader();

@@ -231,3 +231,16 @@ test("fields whose names no header can hold are told all the same", async () => 
   assert.match(answer.headers.get("tome-edge-ignored")!, /^gr\?\?e\?, x{100}, a0, .*, and 12 more$/);
   assert.equal((await answer.json()).tome_edge.ignored.length, 62);
 });
+
+test("behind a proxy, URLs begin with what the server is told", async () => {
+  const { post, service, app } = await startApp({ publicUrl: "https://pictures.example/tome/" });
+  try {
+    const answer = await post("/v1/images/generations", { ...BODY, steps: 1, response_format: "url" });
+    const [, path] = /^https:\/\/pictures\.example\/tome(\/files\/.+)$/.exec(
+      (await answer.json()).data[0].url,
+    )!;
+    assert.equal((await app.request(path)).status, 200);
+  } finally {
+    await service.close();
+  }
+});

@@ -13,6 +13,8 @@ import { hugePng } from "./pictures.ts";
 export interface SoakOptions {
   requests: number;
   clients: number;
+  /** Jobs that may wait: with few, most of them are refused. */
+  maxWaiting?: number;
   /** Pictures of the largest size before memory is watched. */
   warmUp?: number;
   /** At the end, a request that is answered only after more than so many seconds, in which nothing is sent. */
@@ -34,9 +36,9 @@ const HUGE = base64(hugePng());
 
 /** Throws where the server breaks a promise; gives how many requests ended how. */
 export async function soak(
-  { requests, clients, warmUp = 0, silentSeconds = 0, seed = 1, log = () => {} }: SoakOptions,
+  { requests, clients, maxWaiting = 8, warmUp = 0, silentSeconds = 0, seed = 1, log = () => {} }: SoakOptions,
 ) {
-  const server = await startServer();
+  const server = await startServer(maxWaiting);
   const { url } = server;
   try {
     const before = await picture(url);
@@ -104,7 +106,7 @@ async function silence(url: string, seconds: number): Promise<number> {
   };
   await timed({ steps: 10 });
   const pace = await timed({ steps: 50 }) / 50;
-  const steps = Math.ceil(1.3 * seconds / pace), n = Math.ceil(steps / 900);
+  const steps = Math.ceil(2 * seconds / pace), n = Math.ceil(steps / 900);
   const took = await timed({ steps: Math.ceil(steps / n), n });
   assert(
     took > seconds,
@@ -113,7 +115,7 @@ async function silence(url: string, seconds: number): Promise<number> {
   return Math.round(took);
 }
 
-async function startServer() {
+async function startServer(maxWaiting: number) {
   const { child, ended } = start([
     "serve",
     "--port",
@@ -122,7 +124,7 @@ async function startServer() {
     "cpu",
     "--quiet",
     "--max-waiting",
-    "8",
+    `${maxWaiting}`,
     "--max-steps",
     "1000",
   ]);
@@ -290,6 +292,7 @@ if (import.meta.main) {
   const { outcomes, memory } = await soak({
     requests,
     clients: 20,
+    maxWaiting: 14,
     warmUp: 8,
     silentSeconds: 60,
     log: console.log,
