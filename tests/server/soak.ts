@@ -15,7 +15,7 @@ export interface SoakOptions {
   clients: number;
   /** Jobs that may wait: with few, most of them are refused. */
   maxWaiting?: number;
-  /** Pictures of the largest size before memory is watched. */
+  /** Rounds of every waiting client with the largest that they will ask for, before memory is watched. */
   warmUp?: number;
   /** At the end, a request that is answered only after more than so many seconds, in which nothing is sent. */
   silentSeconds?: number;
@@ -42,12 +42,7 @@ export async function soak(
   const { url } = server;
   try {
     const before = await picture(url);
-    // The most that the server will ever need, before its memory is watched.
-    for (let i = 0; i < warmUp; i++) {
-      await (await post(url, "/generate", { ...PICTURE, width: LARGEST, height: LARGEST, n: 4, steps: 2 }, {
-        accept: "application/json",
-      })).arrayBuffer();
-    }
+    await Promise.all(Array.from({ length: maxWaiting }, () => warm(url, warmUp)));
     const outcomes = new Map<string, number>();
     const memory: number[] = [];
     let next = 0;
@@ -63,7 +58,7 @@ export async function soak(
       }
     }));
     const ended = await untilIdle(url);
-    assert(ended > 0 && ended <= requests + warmUp + 1, `${ended} jobs ended`);
+    assert(ended > 0 && ended <= requests + 3 * maxWaiting * warmUp + 1, `${ended} jobs ended`);
     const { jobs } = await (await fetch(`${url}/jobs`)).json();
     assert(jobs.length > 0);
     for (const { id, state } of jobs) assert.match(state, /^(done|failed|cancelled)$/, `job ${id}`);
@@ -76,6 +71,22 @@ export async function soak(
   } catch (error) {
     server.kill("SIGKILL");
     throw error;
+  }
+}
+
+/** The most that one client asks of the server at once, so that both of its heaps have the size that they will have. */
+async function warm(url: string, rounds: number): Promise<void> {
+  const size = { width: LARGEST, height: LARGEST, steps: 1 };
+  for (let i = 0; i < rounds; i++) {
+    for (
+      const [path, body, accept] of [
+        ["/generate", { ...PICTURE, ...size, n: 2 }, "application/json"],
+        ["/generate", { ...PICTURE, ...size, previews: true }, "text/event-stream"],
+        ["/sdapi/v1/img2img", { ...PICTURE, ...size, init_images: [SQUARE], mask: SQUARE }, "*/*"],
+      ] as const
+    ) {
+      await (await post(url, path, body, { accept })).arrayBuffer();
+    }
   }
 }
 
@@ -293,7 +304,7 @@ if (import.meta.main) {
     requests,
     clients: 20,
     maxWaiting: 14,
-    warmUp: 8,
+    warmUp: 3,
     silentSeconds: 60,
     log: console.log,
   });
