@@ -13,7 +13,7 @@ import { hugePng } from "./pictures.ts";
 export interface SoakOptions {
   requests: number;
   clients: number;
-  /** Jobs that may wait: with few, most of them are refused. */
+  /** Jobs that may wait: with far fewer than clients, most are refused. */
   maxWaiting?: number;
   /** Rounds of every waiting client with the largest that they will ask for, before memory is watched. */
   warmUp?: number;
@@ -303,7 +303,7 @@ if (import.meta.main) {
   const { outcomes, memory } = await soak({
     requests,
     clients: 20,
-    maxWaiting: 14,
+    maxWaiting: 18,
     warmUp: 3,
     silentSeconds: 60,
     log: console.log,
