@@ -5,7 +5,6 @@
  */
 import { z } from "@hono/zod-openapi";
 import { Hono } from "hono";
-import { encodePng } from "../../image/png.ts";
 import type { AppEnv } from "../env.ts";
 import { HttpError } from "../errors.ts";
 import { untilDone } from "../follow.ts";
@@ -13,6 +12,7 @@ import { headerList } from "../header.ts";
 import { base64 } from "../images/base64.ts";
 import { decodeBase64Image } from "../images/decode.ts";
 import { encodeImage } from "../images/encode.ts";
+import { firstPreview } from "../images/preview.ts";
 import type { Service } from "../service.ts";
 import { conform, readJson } from "../validate.ts";
 import { infoOf, timestamp } from "./info.ts";
@@ -74,7 +74,7 @@ export function a1111(service: Service): Hono<AppEnv> {
     const job = queue.running;
     const control = job && controls.get(job);
     const hidden = /^(true|1|yes|on)$/i.test(c.req.query("skip_current_image") ?? "");
-    const preview = hidden ? undefined : job?.step?.preview()[0];
+    const preview = hidden || !job?.step ? undefined : firstPreview(job.step, 128);
     return c.json({
       progress: job?.progress ?? 0,
       eta_relative: job?.secondsLeft ?? 0,
@@ -89,7 +89,7 @@ export function a1111(service: Service): Hono<AppEnv> {
         sampling_step: job?.step?.index ?? 0,
         sampling_steps: job?.step?.total ?? 0,
       },
-      current_image: preview ? base64(encodePng(preview)) : null,
+      current_image: preview ?? null,
       textinfo: job && !job.step ? "waiting for the first step" : null,
     });
   });
