@@ -51,6 +51,7 @@ test("every field of img2img changes the pictures or what is told, or is listed 
       assert.deepEqual([images[0], info.all_seeds], [base.images[0], [3, 4]]);
     }],
     ["width", { width: 48 }, "pixels"],
+    ["height", { height: 48 }, "pixels"],
     ["denoising_strength", { denoising_strength: 0.4 }, "pixels"],
     ["denoising_strength", { denoising_strength: 0.1 }, ({ info }) => {
       assert.match(

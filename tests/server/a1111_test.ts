@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { decodePng } from "../../src/image/png.ts";
+import { Txt2ImgSchema } from "../../src/server/a1111/schema.ts";
 import { decodeImage } from "../../src/server/images/decode.ts";
 import { assertEffects, draw, type Json, type Row } from "./a1111.ts";
 import { bytesOf, startApp, type Started } from "./app.ts";
@@ -54,6 +55,9 @@ test("every field of txt2img changes the pictures or what is told of them, or is
       assert.deepEqual([sizeOf(images[0]), info.drawn], [[512, 256], "136x68"]);
       assert.match(info.infotexts[0], /Size: 136x68.*Scaled to: 512x256 \(Lanczos\)/);
     }],
+    ["upscale", { width: 200, height: 200, upscale: false, steps: 1 }, ({ images, info }) => {
+      assert.deepEqual([sizeOf(images[0]), info.drawn], [[200, 200], "200x200"]);
+    }],
     ["eta", { eta: 1 }, "ignored"],
     ["s_churn", { s_churn: 1 }, "ignored"],
     ["s_tmin", { s_tmin: 1 }, "ignored"],
@@ -82,6 +86,12 @@ test("every field of txt2img changes the pictures or what is told of them, or is
     }],
   ];
   await assertEffects(txt2img, {}, rows);
+  const shown = new Set(rows.map(([field]) => field));
+  // Those of hires, of infotexts and of what outlasts a request have tests below.
+  const below = /^(enable_hr|hr_.+|infotext|override_settings_restore_afterwards)$/;
+  for (const field of Object.keys(Txt2ImgSchema.shape)) {
+    assert(shown.has(field) || below.test(field), `no row shows what ${field} does`);
+  }
 });
 
 test("the answer has pictures, the parameters and info as text; a seed of -1 is drawn and told", async () => {
