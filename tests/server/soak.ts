@@ -304,7 +304,7 @@ if (import.meta.main) {
     requests,
     clients: 20,
     maxWaiting: 24, // else the clients that find it full use up the requests
-    warmUp: 3,
+    warmUp: 1,
     silentSeconds: Number(process.argv[3] ?? 60),
     log: console.log,
   });
