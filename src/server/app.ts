@@ -11,6 +11,7 @@ import { HttpError, toHttpError } from "./errors.ts";
 import { accessLog, logJobs } from "./ops/access_log.ts";
 import { auth } from "./ops/auth.ts";
 import { metrics } from "./ops/metrics.ts";
+import { nothingAt } from "./ops/methods.ts";
 import { ownPagesOnly } from "./ops/origin.ts";
 import { PictureRate } from "./ops/rate.ts";
 import { openai } from "./openai/mod.ts";
@@ -68,12 +69,7 @@ export function createApp(service: Service): Hono<AppEnv> {
     }
     return errorResponse(c, answer);
   });
-  app.notFound((c) => {
-    const error = new HttpError(404, `There is nothing at ${c.req.method} ${c.req.path}`, {
-      code: "not_found",
-    });
-    return errorResponse(c, error);
-  });
+  app.notFound((c) => errorResponse(c, nothingAt(app, c.req.method, c.req.path)));
 
   app.get("/healthz", (c) => c.text("ok"));
   app.get("/readyz", (c) => {

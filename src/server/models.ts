@@ -27,6 +27,8 @@ export interface ModelsOptions {
 export class Models {
   #loaded: { entry: ModelEntry; pipeline: Pipeline } | undefined;
   #current: ModelEntry;
+  /** What models that were loaded said about themselves. */
+  readonly #infos = new Map<ModelEntry, ModelInfo>();
 
   private constructor(readonly entries: readonly ModelEntry[], private readonly load: LoadOptions) {
     this.#current = entries[0];
@@ -75,6 +77,11 @@ export class Models {
     return this.#loaded?.pipeline.info;
   }
 
+  /** What a model that was loaded at some time says about itself. */
+  infoOf(entry: ModelEntry): ModelInfo | undefined {
+    return this.#infos.get(entry);
+  }
+
   get loaded(): ModelEntry | undefined {
     return this.#loaded?.entry;
   }
@@ -101,6 +108,7 @@ export class Models {
     if (this.#loaded?.entry !== entry) {
       await this.dispose();
       this.#loaded = { entry, pipeline: await loadPipeline(entry.folder, this.load) };
+      this.#infos.set(entry, this.#loaded.pipeline.info);
     }
     return this.#loaded!.pipeline;
   }

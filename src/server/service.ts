@@ -1,7 +1,7 @@
-import type { GenerateOptions } from "../pipeline/options.ts";
-import { HttpError } from "./errors.ts";
+import { type CheckOptions, checkPass } from "./check.ts";
+import type { Pass } from "./draw.ts";
 import { HostedFiles } from "./files.ts";
-import { Models } from "./models.ts";
+import { type ModelEntry, Models } from "./models.ts";
 import { DEFAULTS, type ServerOptions, type Settled } from "./options.ts";
 import { type Job, type JobOptions, Queue } from "./queue.ts";
 
@@ -40,27 +40,12 @@ export class Service {
     this.#ready = true;
   }
 
-  /** Throws an `HttpError` 400 for more than the server allows: `names` says what the dialect calls the fields. */
-  checkLimits(
-    options: Omit<GenerateOptions, "signal" | "onStep">,
-    names: Partial<Record<keyof GenerateOptions, string>> = {},
+  /** Throws an `HttpError` for what is more than the server allows, or what the model is known not to draw. */
+  check(
+    pass: Pass,
+    { model, ...dialect }: { model: ModelEntry } & Pick<CheckOptions, "names" | "status">,
   ): void {
-    const { maxPixels, maxSteps, maxImages, maxPromptLength } = this.options;
-    const check = (option: keyof GenerateOptions, value: number | undefined, most: number, what: string) => {
-      if (value === undefined || value <= most) return;
-      const param = names[option] ?? option;
-      throw new HttpError(400, `Cannot use ${param}: expected at most ${most} ${what}, found ${value}`, {
-        code: "limit_exceeded",
-        param,
-      });
-    };
-    check("prompt", options.prompt.length, maxPromptLength, "characters");
-    check("negativePrompt", options.negativePrompt?.length, maxPromptLength, "characters");
-    check("steps", options.steps, maxSteps, "steps");
-    check("n", options.n, maxImages, "pictures");
-    const { width, height } = options;
-    if (width && height) check("width", width * height, maxPixels, "pixels");
-    else check("width", Math.max(width ?? 0, height ?? 0), 16384, "pixels");
+    checkPass(pass, { info: this.models.infoOf(model), limits: this.options, ...dialect });
   }
 
   submit(options: JobOptions): Job {

@@ -11,10 +11,11 @@ export const TokenMergingSchema = z.strictObject({
   }),
   sx: z.number().openapi({ description: "Width of the cells that keep one token each", default: 2 }),
   sy: z.number().openapi({ description: "Height of these cells", default: 2 }),
-  max_downsample: z.union([z.literal(1), z.literal(2), z.literal(4), z.literal(8)]).openapi({
-    description: "Merge in layers down-sampled by at most this",
-    default: 1,
-  }),
+  max_downsample: z.union([z.literal(1), z.literal(2), z.literal(4), z.literal(8)], "expected 1, 2, 4 or 8")
+    .openapi({
+      description: "Merge in layers down-sampled by at most this",
+      default: 1,
+    }),
   use_rand: z.boolean().openapi({ description: "Draw each cell's kept token", default: true }),
   merge_attn: z.boolean().openapi({ description: "Merge around self-attention", default: true }),
   merge_crossattn: z.boolean().openapi({ description: "Merge around attention to the text", default: false }),

@@ -26,9 +26,12 @@ export async function call(...args: string[]): Promise<Outcome> {
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
 /** The command line as a process of the runtime that runs the test. */
-export function start(args: readonly string[]) {
+export function start(args: readonly string[], env: Record<string, string> = {}) {
   const flags = "Deno" in globalThis ? ["run", "-A", "--no-check"] : ["run"];
-  const child = spawn(process.execPath, [...flags, MAIN, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [...flags, MAIN, ...args], {
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   const text = { out: "", err: "" };
   child.stdout.on("data", (data) => text.out += data);
   child.stderr.on("data", (data) => text.err += data);

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { psnr } from "../../src/image/metrics.ts";
-import { encodePng } from "../../src/image/png.ts";
+import { decodePng, encodePng } from "../../src/image/png.ts";
 import { decodeBase64Image, decodeImage } from "../../src/server/images/decode.ts";
+import { encodePreview, firstPreview } from "../../src/server/images/preview.ts";
 import { encodeImage, IMAGE_FORMATS } from "../../src/server/images/encode.ts";
 
 /** A smooth picture, with a transparent corner if asked for. */
@@ -68,6 +69,22 @@ test("a small file that claims to be huge is refused before it is unpacked", asy
   const webp = await encodeImage(picture(), { format: "webp", text: TEXT });
   webp.fill(0xff, 24, 30); // the canvas of VP8X
   await assert.rejects(decodeImage(webp, LIMITS), /^RangeError: Cannot read a picture of 16777216×16777216/);
+});
+
+test("previews are written small, and a step's only once", () => {
+  const large = { ...picture(300, 200), text: {}, png: () => encodePng(picture()) };
+  const size = (text: string) => {
+    const { width, height } = decodePng(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)));
+    return [width, height];
+  };
+  assert.deepEqual(size(encodePreview(large, 128)), [100, 66]);
+  assert.deepEqual(size(encodePreview(large, 300)), [300, 200]);
+  let calls = 0;
+  const preview = () => (calls++, [large]);
+  const step = { index: 1, total: 2, timestep: 0, seconds: 1, preview };
+  assert.equal(firstPreview(step, 128), firstPreview(step, 128));
+  assert.equal(calls, 1);
+  assert.equal(firstPreview({ ...step, preview: () => [] }, 128), undefined);
 });
 
 test("base64, bare and as a data URL; what is neither, nor a picture, is told", async () => {

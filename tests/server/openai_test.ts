@@ -50,79 +50,6 @@ test("the real client generates with the default response_format and fetches the
   assert.match(picture.parameters!, /^a red apple\nSteps: 2, .*Seed: 3/);
 });
 
-test("every field changes the pixels or the answer, or is said to be ignored", async () => {
-  const image = await file(halves(false)), mask = await file(halves(true));
-  const draw = async (more: Record<string, unknown>) => {
-    const answer = await server.post(
-      "/v1/images/generations",
-      body({ response_format: "b64_json", ...more }),
-    );
-    const json = await answer.json();
-    assert.equal(answer.status, 200, JSON.stringify(json));
-    const { ignored, seconds: _, device: __, ...rest } = json.tome_edge;
-    return { ignored, shown: JSON.stringify([json.data, rest, json.size, json.output_format]) };
-  };
-  const base = await draw({});
-  const used: Record<string, unknown>[] = [
-    { prompt: "a lemon" },
-    { n: 2 },
-    { size: "96x64" },
-    { size: "auto" },
-    { output_format: "webp" },
-    { output_format: "jpeg", output_compression: 10 },
-    { negative_prompt: "red" },
-    { seed: 4 },
-    { steps: 3 },
-    { guidance_scale: 2 },
-    { sampler: "euler" },
-    { size: "512x512" },
-    { size: "256x256", upscale: false, steps: 1 },
-    ...[
-      { ratio: 0.5 },
-      { ratio: 0.4 },
-      { ratio: 0.5, sx: 4 },
-      { ratio: 0.5, sy: 4 },
-      { ratio: 0.5, max_downsample: 2 },
-      { ratio: 0.5, use_rand: false },
-      { ratio: 0.5, merge_mlp: true },
-      { ratio: 0.5, merge_crossattn: true },
-      { ratio: 0.5, merge_mlp: true, merge_attn: false },
-    ].map((token_merging) => ({ token_merging })),
-  ];
-  const seen = new Set([base.shown]);
-  for (const change of used) {
-    const { shown, ignored } = await draw(change);
-    assert(!seen.has(shown), JSON.stringify(change));
-    assert.deepEqual(ignored, []);
-    seen.add(shown);
-  }
-  const ignored: Record<string, unknown>[] = [
-    { quality: "hd" },
-    { background: "transparent" },
-    { moderation: "low" },
-    { style: "vivid" },
-    { user: "me" },
-    { something_new: [1] },
-    { partial_images: 2 },
-    { output_compression: 50 },
-    { model: "dall-e-3" },
-  ];
-  for (const change of ignored) {
-    const answer = await draw(change);
-    assert.deepEqual(answer.ignored, Object.keys(change));
-    assert.equal(answer.shown, base.shown, JSON.stringify(change));
-  }
-  // Those of edits: the picture and the mask.
-  const edit = async (more: Record<string, unknown>) =>
-    (await client.images.edit({ ...body({ response_format: "b64_json" }), image, ...more })).data![0]
-      .b64_json!;
-  const plain = await edit({});
-  assert.notEqual(plain, JSON.parse(base.shown)[0][0].b64_json);
-  assert.notEqual(await edit({ mask }), plain);
-  assert.notEqual(await edit({ strength: 0.5 }), plain);
-  assert.notEqual(await edit({ token_merging: { ratio: 0.5 } }), plain);
-});
-
 test("edits: what is transparent in the mask, or without one in the picture, is drawn; the rest stays", async () => {
   const [image, hole] = [await file(halves(false)), await file(halves(true))];
   for (const given of [{ image, mask: hole }, { image: hole }, { image: [image], mask: hole }]) {
@@ -221,6 +148,19 @@ test("the client tells the errors apart", async () => {
     fetch: (url, init) => Promise.resolve(app.request(url as string, init)),
   });
   await assert.rejects(stranger.models.list(), OpenAI.AuthenticationError);
+  const elsewhere = { headers: { "sec-fetch-site": "cross-site", origin: "https://a.example" } };
+  await assert.rejects(client.images.generate(body(), elsewhere), OpenAI.PermissionDeniedError);
+  await assert.rejects(client.images.generate(body({ prompt: "x".repeat(40e6) })), { status: 413 });
+  const closed = await startApp();
+  await closed.service.close();
+  const late = client.withOptions({
+    fetch: (url, init) => Promise.resolve(closed.app.request(url as string, init)),
+  });
+  await assert.rejects(late.images.generate(body()), (error) => {
+    assert(error instanceof OpenAI.InternalServerError);
+    assert.deepEqual([error.status, error.code, error.type], [503, "shutdown", "server_error"]);
+    return true;
+  });
 });
 
 test("a stream that fails ends with an error that the client throws", async () => {
@@ -243,19 +183,6 @@ test("models are listed and found", async () => {
   ]]);
   assert.equal((await client.models.retrieve("emoji")).id, "emoji");
   await assert.rejects(client.models.retrieve("other"), OpenAI.NotFoundError);
-});
-
-test("what Open WebUI sends is answered with pictures", async () => {
-  const answer = await server.post("/v1/images/generations", {
-    model: "dall-e-2",
-    prompt: "a red apple",
-    n: 1,
-    size: "512x512",
-    response_format: "b64_json",
-  });
-  const { data } = await answer.json();
-  assert.equal((await decodeImage(bytesOf(data[0].b64_json), LIMITS)).width, 512);
-  assert.equal(answer.headers.get("tome-edge-drawn"), "96x96");
 });
 
 test("over a real port: the URL is fetched; a client that aborts stops its job, and the next is served", async () => {

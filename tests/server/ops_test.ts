@@ -47,6 +47,20 @@ test("an error has the shape of the dialect that its path belongs to", async () 
   assert.deepEqual([status, request_id], [404, "mine"]);
 });
 
+test("another method than a path has is 405, which says what it has", async () => {
+  const { app } = await start();
+  for (
+    const [path, allow] of [["/generate", "POST"], ["/jobs/x", "GET, DELETE"], [
+      "/sdapi/v1/options",
+      "GET, POST",
+    ]]
+  ) {
+    const answer = await app.request(path, { method: "PUT" });
+    assert.deepEqual([answer.status, answer.headers.get("allow")], [405, allow]);
+  }
+  assert.equal((await app.request("/jobs/x/y", { method: "PUT" })).status, 404);
+});
+
 test("a key is asked for as Bearer or Basic, but not by probes and hosted pictures", async () => {
   const { app, service } = await start({ apiKey: "sésame" });
   const status = async (path: string, authorization?: string) =>

@@ -226,3 +226,28 @@ test("the OpenAPI document names every field, and the reference is there without
   const { models } = await (await server.app.request("/models")).json();
   assert.deepEqual(models.map((m: { id: string }) => m.id), ["emoji"]);
 });
+
+test("the metrics tell the device, the pictures, the seconds of each phase and the tokens merged", async () => {
+  const read = async () => {
+    const text = await (await server.app.request("/metrics")).text();
+    return (name: string) => {
+      const line = text.split("\n").find((line) => line.startsWith(`${name} `));
+      return line === undefined ? 0 : Number(line.split(" ")[1]);
+    };
+  };
+  const before = await read();
+  await picture({ token_merging: { ratio: 0.5 } });
+  const after = await read();
+  const grown = (name: string) => after(name) - before(name);
+  assert.equal(grown("tome_pictures_total"), 1);
+  assert.equal(grown('tome_jobs_total{dialect="plain",state="done"}'), 1);
+  for (const phase of ["text", "encode", "denoise", "decode"]) {
+    assert.equal(grown(`tome_phase_seconds_count{phase="${phase}"}`), 1, phase);
+    assert((grown(`tome_phase_seconds_sum{phase="${phase}"}`) > 0) === (phase !== "encode"), phase);
+  }
+  const seen = grown('tome_tokens_total{kind="seen"}'), merged = grown('tome_tokens_total{kind="merged"}');
+  assert(merged > 0 && merged < seen, `${merged} of ${seen}`);
+  const { device } = server.service.models.info!;
+  const text = await (await server.app.request("/metrics")).text();
+  assert(text.includes(`tome_device_info{model="emoji",device="${device}"} 1`));
+});

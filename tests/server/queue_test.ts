@@ -60,8 +60,10 @@ test("a full queue refuses with 429 and says when to come again", () => {
     assert.match(error.headers["retry-after"], /^[1-9]\d*$/);
     return true;
   });
-  queue.waiting[0].cancel();
-  assert.equal(queue.waiting.length, 1);
+  const [first, second] = queue.waiting, events: string[] = [];
+  second.on((event) => events.push(event));
+  first.cancel();
+  assert.deepEqual([queue.waiting.length, second.position, events], [1, 1, ["queued"]]);
   submit();
 });
 
@@ -138,6 +140,33 @@ test("ended jobs are remembered, up to a number", async () => {
     await queue.idle();
   }
   assert.deepEqual(jobs.map((j) => queue.get(j.id) === j), [false, false, true, true]);
+});
+
+test("ended jobs are forgotten when their pictures are too many bytes, but for the last", async () => {
+  const { queue, submit } = setUp({ keepBytes: 100 });
+  const picture = { width: 4, height: 3, data: new Uint8ClampedArray(48), seed: 1, text: {} };
+  const drawing = (n: number): Drawing => ({
+    ...NOTHING,
+    pictures: Array(n).fill({ ...picture, drawn: { width: 4, height: 3 } }),
+  });
+  const jobs: Job[] = [];
+  for (const n of [1, 1, 1, 3]) {
+    jobs.push(submit({ work: () => Promise.resolve(drawing(n)) }));
+    await queue.idle();
+    const known = jobs.map((job) => queue.get(job.id) === job);
+    assert.deepEqual(known, jobs.map((_, i) => n === 3 ? i === 3 : i >= jobs.length - 2));
+  }
+});
+
+test("a job that ended holds nothing of its work but the result", async () => {
+  const { queue, submit, finish } = setUp();
+  const job = submit();
+  job.report({ ...step(2), preview: () => [{} as never], result: {} as never, mergeMaps: [] }, 0.5);
+  finish(job);
+  await queue.idle();
+  const { index, total, preview, result, mergeMaps } = job.step!;
+  assert.deepEqual([index, total, preview(), result, mergeMaps], [2, 4, [], undefined, undefined]);
+  assert(!("work" in job.options));
 });
 
 test("the time left follows the pace of the steps and of earlier jobs", async () => {

@@ -1,35 +1,48 @@
 /**
  * Many clients that behave badly, against a server in a process of its own: malformed bodies, disconnects at random
- * times, cancels, interrupts. `deno task test:soak [requests]` runs the long form; a short one is in the tests.
+ * times, cancels, interrupts. `deno task test:soak [requests] [silent seconds]` runs the long form; a short one is in the tests.
  */
 import assert from "node:assert/strict";
 import process from "node:process";
+import { encodePng } from "../../src/image/png.ts";
+import { base64 } from "../../src/server/images/base64.ts";
 import { start } from "../cli/cli.ts";
+import { bytesOf } from "./app.ts";
+import { hugePng } from "./pictures.ts";
 
 export interface SoakOptions {
   requests: number;
   clients: number;
+  /** Jobs that may wait: with far fewer than clients, most are refused. */
+  maxWaiting?: number;
+  /** Rounds of every waiting client with the largest that they will ask for, before memory is watched. */
+  warmUp?: number;
+  /** At the end, a request that is answered only after more than so many seconds, in which nothing is sent. */
+  silentSeconds?: number;
   /** Of the random numbers. */
   seed?: number;
   log?: (line: string) => void;
 }
 
-const PICTURE = { prompt: "a red apple", seed: 5, width: 96, height: 96, steps: 4 };
+const PICTURE = { prompt: "a red apple", seed: 5, width: 64, height: 64, steps: 4 };
 /** The largest picture that the clients ask for. */
-const LARGEST = 128;
+const LARGEST = 96;
+
+const SQUARE = base64(
+  encodePng({ width: 64, height: 64, data: new Uint8ClampedArray(64 * 64 * 4).fill(255) }),
+);
+/** Says of itself that it is 60 000 pixels square. */
+const HUGE = base64(hugePng());
 
 /** Throws where the server breaks a promise; gives how many requests ended how. */
-export async function soak({ requests, clients, seed = 1, log = () => {} }: SoakOptions) {
-  const server = await startServer();
+export async function soak(
+  { requests, clients, maxWaiting = 8, warmUp = 0, silentSeconds = 0, seed = 1, log = () => {} }: SoakOptions,
+) {
+  const server = await startServer(maxWaiting);
   const { url } = server;
   try {
     const before = await picture(url);
-    // The most that the server will ever need, before its memory is watched.
-    for (let i = 0; i < 8; i++) {
-      await (await post(url, "/generate", { ...PICTURE, width: LARGEST, height: LARGEST, n: 4, steps: 2 }, {
-        accept: "application/json",
-      })).arrayBuffer();
-    }
+    await Promise.all(Array.from({ length: maxWaiting }, () => warm(url, warmUp)));
     const outcomes = new Map<string, number>();
     const memory: number[] = [];
     let next = 0;
@@ -44,21 +57,13 @@ export async function soak({ requests, clients, seed = 1, log = () => {} }: Soak
         if (i % 50 === 49) log(`${i + 1} requests, ${(memory[i] / 2 ** 20).toFixed(0)} MB`);
       }
     }));
-    const end = performance.now() + 60_000;
-    for (;;) {
-      const all = await metrics(url);
-      if (
-        all.get('tome_queue_jobs{state="running"}') === 0 && all.get('tome_queue_jobs{state="waiting"}') === 0
-      ) {
-        break;
-      }
-      assert(performance.now() < end, "a job hangs: the queue is not empty a minute after the last request");
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
+    const ended = await untilIdle(url);
+    assert(ended > 0 && ended <= requests + 3 * maxWaiting * warmUp + 1, `${ended} jobs ended`);
     const { jobs } = await (await fetch(`${url}/jobs`)).json();
     assert(jobs.length > 0);
     for (const { id, state } of jobs) assert.match(state, /^(done|failed|cancelled)$/, `job ${id}`);
     assert.deepEqual(await picture(url), before, "the same seed draws another picture after the storm");
+    if (silentSeconds) log(`a silent request was answered after ${await silence(url, silentSeconds)} s`);
     server.kill("SIGTERM");
     const { code, err } = await server.ended;
     assert.equal(code, 0, err);
@@ -69,7 +74,59 @@ export async function soak({ requests, clients, seed = 1, log = () => {} }: Soak
   }
 }
 
-async function startServer() {
+/** The most that one client asks of the server at once, so that both of its heaps have the size that they will have. */
+async function warm(url: string, rounds: number): Promise<void> {
+  const size = { width: LARGEST, height: LARGEST, steps: 1 };
+  for (let i = 0; i < rounds; i++) {
+    for (
+      const [path, body, accept] of [
+        ["/generate", { ...PICTURE, ...size, n: 2 }, "application/json"],
+        ["/generate", { ...PICTURE, ...size, previews: true }, "text/event-stream"],
+        ["/sdapi/v1/img2img", { ...PICTURE, ...size, init_images: [SQUARE], mask: SQUARE }, "*/*"],
+      ] as const
+    ) {
+      await (await post(url, path, body, { accept })).arrayBuffer();
+    }
+  }
+}
+
+/** Waits until the queue is empty; gives how many jobs ended, of which none may have been lost. */
+async function untilIdle(url: string): Promise<number> {
+  const end = performance.now() + 60_000;
+  for (;;) {
+    const all = await metrics(url);
+    const left = ["running", "waiting"].map((state) => all.get(`tome_queue_jobs{state="${state}"}`));
+    if (left.every((n) => n === 0)) {
+      const states = [...all].filter(([name]) => name.startsWith("tome_jobs_total"));
+      for (const [name] of states) assert.match(name, /state="(done|failed|cancelled)"/);
+      return states.reduce((sum, [, n]) => sum + n, 0);
+    }
+    assert(performance.now() < end, `a job hangs: a minute after the last request there are ${left}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+/** A request that is not streamed and takes longer than that; as many steps as this machine needs for it. */
+async function silence(url: string, seconds: number): Promise<number> {
+  const timed = async (body: Record<string, unknown>) => {
+    const start = performance.now();
+    const answer = await post(url, "/v1/images/generations", { prompt: "a star", size: "96x96", ...body });
+    assert.equal(answer.status, 200, await answer.clone().text());
+    assert.equal((await fetch((await answer.json()).data[0].url)).status, 200);
+    return (performance.now() - start) / 1000;
+  };
+  await timed({ steps: 10 });
+  const pace = await timed({ steps: 50 }) / 50;
+  const steps = Math.ceil(2 * seconds / pace), n = Math.ceil(steps / 900);
+  const took = await timed({ steps: Math.ceil(steps / n), n });
+  assert(
+    took > seconds,
+    `expected more than ${seconds} s of silence, found ${took}: the machine's pace changed`,
+  );
+  return Math.round(took);
+}
+
+async function startServer(maxWaiting: number) {
   const { child, ended } = start([
     "serve",
     "--port",
@@ -78,7 +135,9 @@ async function startServer() {
     "cpu",
     "--quiet",
     "--max-waiting",
-    "8",
+    `${maxWaiting}`,
+    "--max-steps",
+    "1000",
   ]);
   const url = await new Promise<string>((resolve, reject) => {
     let text = "";
@@ -106,6 +165,12 @@ function post(
   });
 }
 
+function form(fields: Record<string, string | Blob>): FormData {
+  const data = new FormData();
+  for (const [name, value] of Object.entries(fields)) data.append(name, value);
+  return data;
+}
+
 async function picture(url: string): Promise<Uint8Array> {
   const answer = await post(url, "/generate", PICTURE, { accept: "image/png" });
   assert.equal(answer.status, 200);
@@ -129,7 +194,7 @@ const FINE = [200, 202, 409, 429];
 /** One request of a random kind; throws where the answer is not one that the kind allows. */
 async function misbehave(url: string, random: () => number): Promise<{ name: string; outcome: string }> {
   const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)];
-  const size = pick([64, 96, LARGEST]);
+  const size = pick([32, 64, LARGEST]);
   const body = {
     prompt: "a red apple",
     width: size,
@@ -159,6 +224,27 @@ async function misbehave(url: string, random: () => number): Promise<{ name: str
       "a1111 hires",
       FINE,
       (s) => post(url, "/sdapi/v1/txt2img", { ...a1111, enable_hr: true, hr_scale: 1.5 }, {}, s),
+    ],
+    [
+      "a1111 img2img",
+      FINE,
+      (s) => post(url, "/sdapi/v1/img2img", { ...a1111, init_images: [SQUARE], mask: SQUARE }, {}, s),
+    ],
+    [
+      "openai edit",
+      FINE,
+      (s) => {
+        const image = new Blob([bytesOf(SQUARE)], { type: "image/png" });
+        const body = form({ prompt: "a lemon", image, steps: "2", size: openai.size });
+        return fetch(`${url}/v1/images/edits`, { method: "POST", body, signal: s });
+      },
+    ],
+    ["skip", [200], (s) => post(url, "/sdapi/v1/skip", {}, {}, s)],
+    ["bad picture", [422], (s) => post(url, "/sdapi/v1/img2img", { ...a1111, init_images: ["%%%"] }, {}, s)],
+    [
+      "huge picture",
+      [400],
+      (s) => post(url, "/generate", { prompt: "x", image: HUGE }, {}, s),
     ],
     ["interrupt", [200], (s) => post(url, "/sdapi/v1/interrupt", {}, {}, s)],
     ["progress", [200], (s) => fetch(`${url}/sdapi/v1/progress`, { signal: s })],
@@ -214,7 +300,14 @@ export function growth(memory: readonly number[]): number {
 
 if (import.meta.main) {
   const requests = Number(process.argv[2] ?? 500);
-  const { outcomes, memory } = await soak({ requests, clients: 20, log: console.log });
+  const { outcomes, memory } = await soak({
+    requests,
+    clients: 20,
+    maxWaiting: 24, // else the clients that find it full use up the requests
+    warmUp: 1,
+    silentSeconds: Number(process.argv[3] ?? 60),
+    log: console.log,
+  });
   for (const [key, count] of [...outcomes].sort()) console.log(`${`${count}`.padStart(5)}  ${key}`);
   const grown = growth(memory);
   console.log(`resident memory, last quarter over first: ${grown.toFixed(3)}`);

@@ -25,7 +25,7 @@ type Options = Pick<
 export function inpainting(original: Picture, given: Picture, options: Options): Inpainting {
   const { width, height, inpaint_full_res, inpaint_full_res_padding: padding } = options;
   const grey = greyMask(resizePicture(given, original), options.inpainting_mask_invert === 1);
-  const mask = blurPicture(grey, options.mask_blur);
+  const mask = blur(grey, options.mask_blur);
   const box = inpaint_full_res ? maskedBox(mask, { padding, aspect: width / height }) : undefined;
   const base = box ? resizePicture(original, original) : resizePicture(original, { width, height });
   const area = box ?? { x: 0, y: 0, width, height };
@@ -36,6 +36,18 @@ export function inpainting(original: Picture, given: Picture, options: Options):
     mask: partMask,
     finish: (drawn) => paste(base, resizePicture(drawn, area), { ...area, mask: partMask }),
   };
+}
+
+/** A wide blur of a large mask is that of a smaller one scaled up: the difference cannot be seen, and it takes seconds. */
+function blur(mask: Pixels, radius: number): Pixels {
+  const { width, height } = mask;
+  const shrink = Math.min(Math.floor(radius / 2), Math.floor(width * height * radius / 4e6));
+  if (shrink <= 1) return blurPicture(mask, radius);
+  const small = resizePicture(mask, {
+    width: Math.max(1, Math.round(width / shrink)),
+    height: Math.max(1, Math.round(height / shrink)),
+  });
+  return resizePicture(blurPicture(small, radius / shrink), { width, height });
 }
 
 function greyMask({ width, height, data }: Picture, invert: boolean): Pixels {

@@ -1,6 +1,8 @@
 import { AbortError } from "../../errors.ts";
-import { resizePicture } from "../../image/resize.ts";
+import { formatParameters } from "../../image/parameters.ts";
+import { crop, type Pixels, resizePicture } from "../../image/resize.ts";
 import type { GenerateOptions, Picture } from "../../pipeline/options.ts";
+import { VERSION } from "../../version.ts";
 import { draw } from "../draw.ts";
 import type { Drawing, DrawnPicture } from "../drawing.ts";
 import type { ModelEntry } from "../models.ts";
@@ -11,10 +13,13 @@ import type { Service } from "../service.ts";
 export interface Round {
   options: Omit<GenerateOptions, "signal" | "onStep">;
   finish?: (picture: Picture) => Picture;
-  /** Draws every picture once more, larger. */
+  /** Draws every picture once more, larger; with strength 0 it is scaled only. */
   hires?:
-    & { width: number; height: number; steps?: number; strength: number }
-    & Pick<GenerateOptions, "tokenMerging">;
+    & { width: number; height: number; steps: number; strength: number; text: string }
+    & Pick<
+      GenerateOptions,
+      "tokenMerging"
+    >;
 }
 
 /** What `interrupt` and `skip` reach of a job. */
@@ -38,7 +43,7 @@ export async function drawRounds(
   const control: Controls = { interrupted: false, skipped: false, stop: () => controller.abort() };
   controls.set(job, control);
   const drawing: Drawing = { pictures: [], stats: [], warnings: [] };
-  const of = rounds.reduce((sum, { options, hires }) => sum + 1 + (hires ? options.n ?? 1 : 0), 0);
+  const of = rounds.reduce((sum, { options, hires }) => sum + 1 + (hires?.strength ? options.n ?? 1 : 0), 0);
   let index = 0;
   const run = async (options: Round["options"]): Promise<{ drawn: Drawing; whole: boolean }> => {
     controller = new AbortController();
@@ -51,7 +56,7 @@ export async function drawRounds(
       if (!(controller.signal.aborted && error instanceof AbortError)) throw error;
       const what = control.interrupted ? "interrupted" : "skipped";
       const warnings = [`${what}: the picture is what there was of it`];
-      return { drawn: { pictures: unfinished(job, options), stats: [], warnings }, whole: false };
+      return { drawn: { pictures: unfinished(job, options, model), stats: [], warnings }, whole: false };
     }
   };
   for (const { options, finish, hires } of rounds) {
@@ -62,17 +67,21 @@ export async function drawRounds(
     if (hires && first.whole) {
       const larger: DrawnPicture[] = [];
       for (const picture of pictures) {
-        if (control.interrupted) break;
-        const second = await run({
-          ...options,
-          ...hires,
-          n: 1,
-          seed: picture.seed,
-          steps: hires.steps ?? options.steps,
-          image: resizePicture(picture, hires),
-        });
-        add(drawing, second.drawn);
-        larger.push(...second.drawn.pictures);
+        const image = cover(picture, hires);
+        const text = { ...picture.text, parameters: picture.text.parameters + hires.text };
+        let drawn: DrawnPicture = { ...picture, ...image, text };
+        if (hires.strength > 0 && !control.interrupted) {
+          const { width, height, steps, strength, tokenMerging } = hires;
+          const second = await run({
+            ...options,
+            ...{ width, height, steps, strength, tokenMerging, image },
+            n: 1,
+            seed: picture.seed,
+          });
+          add(drawing, second.drawn);
+          drawn = { ...drawn, ...second.drawn.pictures[0], text }; // none where it was stopped before a step
+        }
+        larger.push(drawn);
       }
       pictures = larger;
     }
@@ -89,10 +98,22 @@ function add(to: Drawing, { stats, warnings }: Drawing): void {
   for (const warning of warnings) if (!to.warnings.includes(warning)) to.warnings.push(warning);
 }
 
-function unfinished(job: Job, { width, height, seed, prompt }: Round["options"]): DrawnPicture[] {
+/** Scaled until it covers the size, and cut to it around its middle. */
+function cover(picture: Picture, { width, height }: { width: number; height: number }): Pixels {
+  const scale = Math.max(width / picture.width, height / picture.height);
+  const whole = resizePicture(picture, {
+    width: Math.max(width, Math.round(picture.width * scale)),
+    height: Math.max(height, Math.round(picture.height * scale)),
+  });
+  return crop(whole, { x: (whole.width - width) >> 1, y: (whole.height - height) >> 1, width, height });
+}
+
+function unfinished(job: Job, options: Round["options"], model: ModelEntry): DrawnPicture[] {
+  const { width, height } = options as { width: number; height: number };
   return (job.step?.preview() ?? []).map((preview, i) => {
-    const { data } = resizePicture(preview, { width: width!, height: height! });
-    const drawn = { width: preview.width, height: preview.height };
-    return { width: width!, height: height!, data, seed: seed! + i, drawn, text: { parameters: prompt } };
+    const { data } = resizePicture(preview, { width, height });
+    const drawn = { width: preview.width, height: preview.height }, seed = options.seed! + i;
+    const parameters = formatParameters({ ...options, ...drawn, seed, model: model.id, version: VERSION });
+    return { width, height, data, seed, drawn, text: { parameters } };
   });
 }

@@ -8,7 +8,8 @@ const orNothing = <T extends z.ZodType>(schema: T) =>
 
 const Count = z.int().min(1).max(64);
 const Size = z.int().min(1).max(16384);
-const Settings = z.record(z.string(), z.unknown());
+
+export const SettingsSchema = z.record(z.string(), z.unknown());
 
 const common = {
   prompt: orElse(z.string(), ""),
@@ -24,7 +25,7 @@ const common = {
   width: orElse(Size, 512),
   height: orElse(Size, 512),
   denoising_strength: orNothing(z.number().min(0).max(1)),
-  override_settings: orElse(Settings, {} as Record<string, unknown>),
+  override_settings: orElse(SettingsSchema, {} as Record<string, unknown>),
   override_settings_restore_afterwards: orElse(z.boolean(), true),
   send_images: orElse(z.boolean(), true),
   infotext: orNothing(z.string()),
@@ -32,30 +33,38 @@ const common = {
   upscale: orElse(z.boolean(), true),
 };
 
-export const Txt2ImgSchema = z.looseObject({
-  ...common,
-  enable_hr: orElse(z.boolean(), false),
+/** Of no use without `enable_hr`. */
+const hires = {
   hr_scale: orElse(z.number().min(1).max(8), 2),
   hr_upscaler: orNothing(z.string()),
   hr_second_pass_steps: orElse(z.int().min(0).max(1000), 0),
   hr_resize_x: orElse(z.int().min(0).max(16384), 0),
   hr_resize_y: orElse(z.int().min(0).max(16384), 0),
-});
+};
 
-export const Img2ImgSchema = z.looseObject({
-  ...common,
-  init_images: z.array(z.string()).min(1),
-  mask: orNothing(z.string()),
+/** Of no use without `mask`. */
+const inpaint = {
   mask_blur: orElse(z.number().min(0).max(64), 4),
   inpainting_fill: orElse(z.int().min(0).max(3), 0),
   inpaint_full_res: orElse(z.boolean(), true),
   inpaint_full_res_padding: orElse(z.int().min(0).max(1024), 0),
   inpainting_mask_invert: orElse(z.int().min(0).max(1), 0),
+};
+
+export const Txt2ImgSchema = z.looseObject({ ...common, enable_hr: orElse(z.boolean(), false), ...hires });
+
+export const Img2ImgSchema = z.looseObject({
+  ...common,
+  init_images: z.array(z.string()).min(1).max(64),
+  mask: orNothing(z.string()),
+  ...inpaint,
   include_init_images: orElse(z.boolean(), false),
 });
 
 export type Txt2Img = z.output<typeof Txt2ImgSchema>;
 export type Img2Img = z.output<typeof Img2ImgSchema>;
+/** What both kinds of request have. */
+export type Common = z.output<z.ZodObject<typeof common>>;
 
 /**
  * Fields of AUTOMATIC1111's that we have no use for, and the values that ask for nothing. `info` lists those that
@@ -110,4 +119,10 @@ export function ignoredFields(body: Record<string, unknown>, schema: z.ZodObject
     const nothing = Object.hasOwn(WITHOUT_EFFECT, name) ? WITHOUT_EFFECT[name] : [];
     return !nothing.some((n) => JSON.stringify(n) === JSON.stringify(value));
   });
+}
+
+/** Those of `group` that were given another value than they have when left out. */
+export function unused(body: Record<string, unknown>, group: "hires" | "inpaint"): string[] {
+  const left = Object.entries(group === "hires" ? hires : inpaint);
+  return left.filter(([name, schema]) => body[name] !== schema.parse(undefined)).map(([name]) => name);
 }

@@ -1,7 +1,8 @@
 import type { NoiseSourceName } from "../../samplers/random.ts";
-import { resolveSamplerName } from "../../samplers/sampler.ts";
+import { resolveSamplerName, type SamplerName } from "../../samplers/sampler.ts";
 import { checkTokenMerging, maxRatio, type TokenMergingOptions } from "../../tome/options.ts";
 import { HttpError } from "../errors.ts";
+import type { ImageFormat } from "../images/encode.ts";
 import type { ModelEntry, Models } from "../models.ts";
 
 /** What `options` holds and `override_settings` overrides: the settings that have a meaning here. */
@@ -13,8 +14,20 @@ export interface Settings {
   token_merging_ratio_hr: number;
   /** "GPU" and "NV" are CUDA's random numbers, "CPU" PyTorch's on the CPU. */
   randn_source: "GPU" | "CPU" | "NV";
-  samples_format: "png";
+  samples_format: "png" | "jpg" | "jpeg" | "webp";
+  /** Of JPEG and WebP. */
+  jpeg_quality: number;
 }
+
+/** Settings that clients send by habit, at the values that ask for nothing. */
+const WITHOUT_EFFECT: Record<string, unknown[]> = {
+  CLIP_stop_at_last_layers: [1],
+  eta_noise_seed_delta: [0],
+  samples_save: [false],
+  sd_vae: ["Automatic", "None"],
+};
+
+const FORMATS: readonly string[] = ["png", "jpg", "jpeg", "webp"] satisfies Settings["samples_format"][];
 
 const RATIOS = ["token_merging_ratio", "token_merging_ratio_img2img", "token_merging_ratio_hr"] as const;
 
@@ -26,6 +39,7 @@ export function defaultSettings(models: Models): Settings {
     token_merging_ratio_hr: 0,
     randn_source: "GPU",
     samples_format: "png",
+    jpeg_quality: 80,
   };
 }
 
@@ -39,7 +53,7 @@ export function changeSettings(
   for (const [name, value] of Object.entries(changes)) {
     if (value === null) continue;
     if (RATIOS.some((ratio) => ratio === name)) {
-      if (typeof value !== "number" || !(value >= 0 && value <= 1)) {
+      if (typeof value !== "number" || !(value >= 0 && value <= 0.9)) {
         throw wrong(name, "a number, 0 to 0.9", value);
       }
       next[name as typeof RATIOS[number]] = value;
@@ -51,7 +65,15 @@ export function changeSettings(
         throw wrong(name, '"GPU", "CPU" or "NV"', value);
       }
       next.randn_source = value;
-    } else if (!(name === "samples_format" && value === "png")) ignored.push(name);
+    } else if (name === "samples_format") {
+      if (!FORMATS.includes(value as string)) throw wrong(name, FORMATS.join(", "), value);
+      next.samples_format = value as Settings["samples_format"];
+    } else if (name === "jpeg_quality") {
+      if (typeof value !== "number" || !(value >= 0 && value <= 100)) {
+        throw wrong(name, "a number, 0 to 100", value);
+      }
+      next.jpeg_quality = value;
+    } else if (!WITHOUT_EFFECT[name]?.includes(value)) ignored.push(name);
   }
   return { settings: next, ignored };
 }
@@ -59,6 +81,10 @@ export function changeSettings(
 /** As AUTOMATIC1111 names it: the title, with or without a hash behind. */
 export function findModel(models: Models, title: string): ModelEntry {
   return models.get(title.replace(/ \[[0-9a-f]*\]$/, "").replace(/\.(safetensors|ckpt)$/, ""));
+}
+
+export function formatOf({ samples_format }: Settings): ImageFormat {
+  return samples_format === "jpg" ? "jpeg" : samples_format;
 }
 
 export function noiseOf({ randn_source }: Settings): NoiseSourceName {
@@ -82,12 +108,12 @@ export function mergingOf(
   };
 }
 
-/** Our sampler for AUTOMATIC1111's name and scheduler; a scheduler that has no meaning for it is told. */
+/** Our sampler for AUTOMATIC1111's name and scheduler, and whether the scheduler has a meaning for it. */
 export function samplerOf(
   name: string,
   scheduler: string | undefined,
-): { sampler: string; warnings: string[] } {
-  let sampler: string;
+): { sampler: SamplerName; met: boolean } {
+  let sampler: SamplerName;
   try {
     sampler = resolveSamplerName(name);
   } catch (cause) {
@@ -97,13 +123,13 @@ export function samplerOf(
       cause,
     });
   }
-  const wanted = (scheduler ?? "automatic").trim().toLowerCase();
+  const wanted = (scheduler || "automatic").trim().toLowerCase();
   if (sampler === "dpm++_2m" || sampler === "dpm++_2m_karras") {
     // Its automatic choice there, too.
-    if (wanted === "karras" || wanted === "automatic") return { sampler: "dpm++_2m_karras", warnings: [] };
-    if (wanted === "uniform" || wanted === "normal") return { sampler: "dpm++_2m", warnings: [] };
-  } else if (["automatic", "uniform", "normal"].includes(wanted)) return { sampler, warnings: [] };
-  return { sampler, warnings: [`scheduler ${scheduler} has no meaning with ${name} here, and was ignored`] };
+    if (wanted === "karras" || wanted === "automatic") return { sampler: "dpm++_2m_karras", met: true };
+    if (wanted === "uniform" || wanted === "normal") return { sampler: "dpm++_2m", met: true };
+  }
+  return { sampler, met: ["automatic", "uniform", "normal"].includes(wanted) };
 }
 
 function wrong(name: string, expected: string, found: unknown): HttpError {

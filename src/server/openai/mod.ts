@@ -12,6 +12,7 @@ import type { Drawing } from "../drawing.ts";
 import { openaiError } from "../error_shapes.ts";
 import { HttpError, toHttpError } from "../errors.ts";
 import { news, untilDone } from "../follow.ts";
+import { headerList } from "../header.ts";
 import { base64 } from "../images/base64.ts";
 import { decodeImage } from "../images/decode.ts";
 import { encodeImage } from "../images/encode.ts";
@@ -21,7 +22,13 @@ import { toTokenMerging } from "../token_merging.ts";
 import { readJson } from "../validate.ts";
 import { fromForm, IGNORED, type ImagesRequest, ImagesSchema, parseSize } from "./schema.ts";
 
-const NAMES = { n: "n", width: "size", height: "size", negativePrompt: "negative_prompt" } as const;
+const NAMES = {
+  n: "n",
+  width: "size",
+  height: "size",
+  negativePrompt: "negative_prompt",
+  guidanceScale: "guidance_scale",
+} as const;
 
 /** What a request draws, and how it is answered. */
 interface Asked {
@@ -30,6 +37,8 @@ interface Asked {
   kind: "image_generation" | "image_edit";
   image?: Picture;
   mask?: Picture;
+  /** Further pictures were sent. */
+  more?: boolean;
 }
 
 export function openai(service: Service): Hono<AppEnv> {
@@ -41,8 +50,7 @@ export function openai(service: Service): Hono<AppEnv> {
   });
 
   app.post("/images/edits", async (c) => {
-    const { body, image, mask } = await readForm(c, service);
-    return await answer(c, service, { body, kind: "image_edit", image, mask });
+    return await answer(c, service, { ...await readForm(c, service), kind: "image_edit" });
   });
 
   const model = ({ id, created }: { id: string; created: number }) => ({
@@ -79,22 +87,25 @@ async function answer(c: Context<AppEnv>, service: Service, asked: Asked): Promi
     strength: body.strength,
     tokenMerging: toTokenMerging(body.token_merging),
   };
-  service.checkLimits(options, NAMES);
-  const job = service.submit({
-    dialect: "openai",
-    images: n,
-    request: body,
-    work: (job) => draw({ options, upscale: body.upscale ?? true }, { job, models: service.models, model }),
-  });
+  const pass = { options, upscale: body.upscale ?? true };
+  service.check(pass, { model, names: NAMES });
   const ignored = [
     ...IGNORED.filter((name) => body[name] !== undefined),
     ...Object.keys(body).filter((name) => !Object.hasOwn(ImagesSchema.shape, name)),
+    ...asked.more ? ["image (beyond the first)"] : [],
     ...isOpenAiModel(body.model ?? "") ? ["model"] : [],
+    ...!image && body.strength !== undefined ? ["strength"] : [],
     ...format === "png" && quality !== undefined ? ["output_compression"] : [],
     ...!body.stream && body.partial_images ? ["partial_images"] : [],
     ...body.stream && body.response_format === "url" ? ["response_format"] : [],
   ];
-  if (ignored.length) c.header("tome-edge-ignored", ignored.join(", "));
+  if (ignored.length) c.header("tome-edge-ignored", headerList(ignored));
+  const job = service.submit({
+    dialect: "openai",
+    images: n,
+    request: body,
+    work: (job) => draw(pass, { job, models: service.models, model }),
+  });
   const encode = (picture: Drawing["pictures"][number]) =>
     encodeImage(picture, { format, quality, text: picture.text });
   const about = ({ width, height }: { width: number; height: number }) => ({
@@ -218,7 +229,15 @@ function isOpenAiModel(name: string): boolean {
 async function readForm(
   c: Context<AppEnv>,
   service: Service,
-): Promise<{ body: ImagesRequest; image: Picture; mask?: Picture }> {
+): Promise<Omit<Asked, "kind">> {
+  const type = c.req.header("content-type") ?? "";
+  if (!/^multipart\/form-data\b/i.test(type)) {
+    throw new HttpError(
+      415,
+      `Cannot read the body: expected content-type multipart/form-data, found ${type || "none"}`,
+      { code: "unsupported_media_type" },
+    );
+  }
   let form: FormData;
   try {
     form = await c.req.raw.formData();
@@ -249,7 +268,12 @@ async function readForm(
     throw wrong("mask", `the size of image, ${image.width}x${image.height}`, `${mask.width}x${mask.height}`);
   }
   const transparent = image.data.some((value, i) => i % 4 === 3 && value < 255);
-  return { body, image, mask: mask ? editMask(mask) : transparent ? editMask(image) : undefined };
+  return {
+    body,
+    image,
+    mask: mask ? editMask(mask) : transparent ? editMask(image) : undefined,
+    more: form.getAll("image").length + form.getAll("image[]").length > 1,
+  };
 }
 
 /** OpenAI edits where the mask, or the picture itself, is transparent; the engine where it is white. */

@@ -3,7 +3,7 @@ import { samplerNames } from "../../samplers/sampler.ts";
 import { HttpError } from "../errors.ts";
 import { IMAGE_FORMATS } from "../images/encode.ts";
 import { TokenMergingSchema } from "../token_merging.ts";
-import { invalid } from "../validate.ts";
+import { conform } from "../validate.ts";
 
 /** What a client may say and we have no use for; the answer lists those that were said. */
 export const IGNORED = ["quality", "background", "moderation", "style", "user", "input_fidelity"] as const;
@@ -21,7 +21,8 @@ export const ImagesSchema = z.looseObject({
   model: orNothing(z.string()),
   n: orElse(z.int().min(1).max(10), 1),
   size: orNothing(z.string().refine((s) => s === "auto" || SIZE.test(s), 'expected "WxH" or "auto"')),
-  response_format: orElse(z.enum(["url", "b64_json"]), "url" as const),
+  /** "url" where it is left out; a stream always has `b64_json`. */
+  response_format: orNothing(z.enum(["url", "b64_json"])),
   output_format: orElse(z.enum(IMAGE_FORMATS), "png" as const),
   output_compression: orNothing(z.int().min(0).max(100)),
   stream: orElse(z.boolean(), false),
@@ -83,9 +84,7 @@ export function fromForm(form: FormData): ImagesRequest {
       inner[key] = read(value, /^(true|false)$/.test(value) ? "boolean" : "number");
     } else fields[name] = read(value, TYPED[name]);
   }
-  const { success, data, error } = ImagesSchema.safeParse(fields);
-  if (!success) throw invalid(error);
-  return data;
+  return conform(fields, ImagesSchema);
 }
 
 /** The value, or the text as it is where it is none: the schema then says what was expected. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
+import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { streamSSE } from "hono/streaming";
 import { VERSION } from "../../version.ts";
@@ -19,11 +19,12 @@ import type { Service } from "../service.ts";
 import { toTokenMerging } from "../token_merging.ts";
 import { readJson } from "../validate.ts";
 import { docs } from "./docs.ts";
-import { type Generate, GenerateSchema, JobSchema, ProblemSchema, ResultSchema } from "./schemas.ts";
+import { ROUTES } from "./routes.ts";
+import { type Generate, GenerateSchema } from "./schemas.ts";
 import { encodePicture, type FileOptions, toJob, toResult, toStep } from "./wire.ts";
 
 /** What the wire calls the engine's options. */
-const NAMES = { negativePrompt: "negative_prompt" } as const;
+const NAMES = { negativePrompt: "negative_prompt", guidanceScale: "guidance_scale" } as const;
 
 /** How a job's pictures are to be written, and what its events tell. */
 interface Asked extends FileOptions {
@@ -33,117 +34,21 @@ interface Asked extends FileOptions {
 const asked = new WeakMap<Job, Asked>();
 const PLAIN: Asked = { format: "png", previews: true };
 
-const JobParams = z.object({ id: z.string().openapi({ description: "As `tome-edge-job` said" }) });
-const problems = (...statuses: number[]) =>
-  Object.fromEntries(
-    statuses.map((status) => [status, {
-      description: "What is wrong",
-      content: { "application/problem+json": { schema: ProblemSchema } },
-    }]),
-  );
-
-const generateRoute = createRoute({
-  method: "post",
-  path: "/generate",
-  summary: "Draw pictures",
-  description:
-    "By `Accept`: `application/json`; `text/event-stream` for `queued`, `step`, `done` and `error` events; " +
-    "otherwise the picture itself. `Prefer: respond-async` answers at once with the job. A client that goes away " +
-    "cancels its job, unless others follow it.",
-  request: { body: { required: true, content: { "application/json": { schema: GenerateSchema } } } },
-  responses: {
-    200: {
-      description: "The picture, or what `Accept` asks for",
-      headers: z.object({
-        "tome-edge-job": z.string(),
-        "tome-edge-seed": z.string(),
-        "tome-edge-drawn": z.string().openapi({ description: "The size that the network drew" }),
-        "tome-edge-warnings": z.string().optional(),
-      }),
-      content: {
-        "image/png": { schema: z.string().openapi({ format: "binary" }) },
-        "image/jpeg": { schema: z.string().openapi({ format: "binary" }) },
-        "image/webp": { schema: z.string().openapi({ format: "binary" }) },
-        "application/json": { schema: ResultSchema },
-        "text/event-stream": { schema: z.string() },
-      },
-    },
-    202: {
-      description: "The job, to be followed at `Location`",
-      content: { "application/json": { schema: JobSchema } },
-    },
-    ...problems(400, 401, 404, 406, 409, 413, 415, 429, 503, 504),
+const ABOUT = {
+  openapi: "3.1.0",
+  info: {
+    title: "tome-edge",
+    version: VERSION,
+    description:
+      "Stable Diffusion with token merging. The same server speaks OpenAI's Images API under /v1 and " +
+      "AUTOMATIC1111's under /sdapi/v1; token merging is reachable from both (`token_merging`, " +
+      "`override_settings.token_merging_ratio`).",
   },
-});
-
-const jobsRoute = createRoute({
-  method: "get",
-  path: "/jobs",
-  summary: "The jobs that are known: those that wait or run, and those that ended of late",
-  responses: {
-    200: {
-      description: "Without their results",
-      content: { "application/json": { schema: z.object({ jobs: z.array(JobSchema) }) } },
-    },
-  },
-});
-
-const jobRoute = createRoute({
-  method: "get",
-  path: "/jobs/{id}",
-  summary: "A job, or with `Accept: text/event-stream` its events",
-  request: { params: JobParams },
-  responses: {
-    200: {
-      description: "The job",
-      content: { "application/json": { schema: JobSchema }, "text/event-stream": { schema: z.string() } },
-    },
-    ...problems(404),
-  },
-});
-
-const cancelRoute = createRoute({
-  method: "delete",
-  path: "/jobs/{id}",
-  summary: "Stop a job within one step",
-  request: { params: JobParams },
-  responses: {
-    200: {
-      description: "The job once it is over; one that was over stays as it is",
-      content: { "application/json": { schema: JobSchema } },
-    },
-    ...problems(404),
-  },
-});
-
-const modelsRoute = createRoute({
-  method: "get",
-  path: "/models",
-  summary: "The models that can be asked for",
-  responses: {
-    200: {
-      description: "By name; the one that is loaded has its sizes and defaults",
-      content: {
-        "application/json": {
-          schema: z.object({
-            models: z.array(z.object({
-              id: z.string(),
-              loaded: z.boolean(),
-              info: z.unknown().optional(),
-            })),
-          }),
-        },
-      },
-    },
-  },
-});
+};
 
 export function plain(service: Service): OpenAPIHono<AppEnv> {
   const app = new OpenAPIHono<AppEnv>();
-  app.openAPIRegistry.registerPath(generateRoute);
-  for (const route of [jobsRoute, jobRoute, cancelRoute, modelsRoute]) {
-    app.openAPIRegistry.registerPath(route);
-  }
+  for (const route of ROUTES) app.openAPIRegistry.registerPath(route);
 
   app.post("/generate", async (c) => {
     const body = await readJson(c.req.raw, GenerateSchema);
@@ -159,7 +64,10 @@ export function plain(service: Service): OpenAPIHono<AppEnv> {
     c.header("tome-edge-seed", String(seed));
     c.header("tome-edge-drawn", `${drawn.width}x${drawn.height}`);
     if (drawing.warnings.length) {
-      c.header("tome-edge-warnings", encodeURIComponent(drawing.warnings.join("; ")));
+      c.header(
+        "tome-edge-warnings",
+        encodeURIComponent(drawing.warnings.join("; ").slice(0, 1000).toWellFormed()),
+      );
     }
     const { text, denoise, decode } = drawing.stats[0].seconds;
     const ms = (s: number) => (s * 1000).toFixed(1);
@@ -203,17 +111,8 @@ export function plain(service: Service): OpenAPIHono<AppEnv> {
       }),
     }));
 
-  app.doc31("/openapi.json", {
-    openapi: "3.1.0",
-    info: {
-      title: "tome-edge",
-      version: VERSION,
-      description:
-        "Stable Diffusion with token merging. The same server speaks OpenAI's Images API under /v1 and " +
-        "AUTOMATIC1111's under /sdapi/v1; token merging is reachable from both (`token_merging`, " +
-        "`override_settings.token_merging_ratio`).",
-    },
-  });
+  let document: unknown;
+  app.get("/openapi.json", (c) => c.json(document ??= app.getOpenAPI31Document(ABOUT)));
   app.route("/docs", docs());
   return app;
 }
@@ -274,14 +173,15 @@ async function submit(service: Service, body: Generate, detached: boolean): Prom
     tokenMerging: toTokenMerging(body.token_merging),
     mergeMaps: body.merge_maps,
   };
-  service.checkLimits(options, NAMES);
+  const pass = { options, upscale: body.upscale ?? false };
+  service.check(pass, { model, names: NAMES });
   const { image: _image, mask: _mask, ...request } = body;
   const job = service.submit({
     dialect: "plain",
     images: body.n ?? 1,
     detached,
     request,
-    work: (job) => draw({ options, upscale: body.upscale ?? false }, { job, models: service.models, model }),
+    work: (job) => draw(pass, { job, models: service.models, model }),
   });
   const { format = "png", quality, previews = false } = body;
   asked.set(job, { format, quality, previews });

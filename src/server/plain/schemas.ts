@@ -42,7 +42,7 @@ export const GenerateSchema = z.strictObject({
   }),
   format: z.enum(IMAGE_FORMATS).optional().openapi({ description: "Of the pictures", default: "png" }),
   quality: z.int().min(0).max(100).optional().openapi({ description: "Of JPEG and WebP", default: 90 }),
-  token_merging: z.nullable(TokenMergingSchema).optional(),
+  token_merging: z.union([TokenMergingSchema, z.null()]).optional(),
   previews: z.boolean().optional().openapi({
     description: "Event streams: a rough picture with every step",
     default: false,
@@ -101,7 +101,7 @@ export const JobSchema = z.object({
   seconds_left: z.number().nullable().openapi({ description: "By the pace so far; null while unknown" }),
   created_at: z.string(),
   error: z.string().nullable(),
-  result: ResultSchema.nullable(),
+  result: z.union([ResultSchema, z.null()]),
 }).openapi("Job");
 
 export const ProblemSchema = z.object({

@@ -1,9 +1,9 @@
 import type { z } from "@hono/zod-openapi";
-import { encodePng } from "../../image/png.ts";
 import type { Step } from "../../pipeline/options.ts";
 import type { Drawing, DrawnPicture } from "../drawing.ts";
 import { base64 } from "../images/base64.ts";
 import { encodeImage, type ImageFormat } from "../images/encode.ts";
+import { encodePreview } from "../images/preview.ts";
 import type { Job } from "../queue.ts";
 import type { Service } from "../service.ts";
 import type { JobSchema, ResultSchema } from "./schemas.ts";
@@ -102,7 +102,7 @@ export function toStep(
     seconds,
     progress: job.progress,
     seconds_left: job.secondsLeft ?? null,
-    ...previews && { preview: preview().map((p) => `data:image/png;base64,${base64(encodePng(p))}`) },
+    ...previews && { preview: preview().map((p) => `data:image/png;base64,${encodePreview(p, 256)}`) },
     ...mergeMaps && {
       merge_maps: mergeMaps.map(({ into, ...map }) => ({
         ...map,
