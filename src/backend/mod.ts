@@ -6,18 +6,45 @@
 import type { Backend } from "./backend.ts";
 import { mayHaveGpu } from "./webgpu/bun.ts";
 import { inNode } from "./webgpu/node.ts";
-import type { WasmOptions } from "./wasm/backend.ts";
+import type { BackendOptions } from "./wasm/backend.ts";
 
+export type { BackendOptions };
+export type { KernelChoice } from "./wasm/module.ts";
+
+/**
+ * A device's name. `auto` is a GPU that is real and passes a self-test, else the CPU; `reference` is scalar
+ * TypeScript, slow and obvious, to hold the others to.
+ *
+ * @example
+ * ```ts
+ * import { createBackend, type DeviceName } from "tome-edge";
+ *
+ * for (const name of ["reference", "cpu"] satisfies DeviceName[]) {
+ *   const backend = await createBackend(name);
+ *   console.log(backend.device, backend.description);
+ *   await backend.dispose();
+ * }
+ * ```
+ */
 export type DeviceName = "auto" | "cpu" | "gpu" | "reference";
-
-/** What the CPU's kernels take; `reference` ignores it. */
-export type BackendOptions = Pick<WasmOptions, "threads" | "kernels" | "module" | "residentBytes">;
 
 /**
  * Starts a device. `auto` is a GPU that is real (a software adapter is slower than the CPU's kernels) and gave
  * known results, else the CPU, whose description then says why.
  *
  * @throws {DeviceError} if the device is not there.
+ * @throws {TypeError} for another name.
+ * @throws {RangeError} for options out of range.
+ *
+ * @example
+ * ```ts
+ * import { createBackend } from "tome-edge";
+ *
+ * const backend = await createBackend("cpu");
+ * const x = backend.keep(backend.upload(Float32Array.of(1, 2, 3, 4), [2, 2]));
+ * console.log(await backend.read(backend.lincomb([[2, x]]))); // [2, 4, 6, 8]
+ * await backend.dispose();
+ * ```
  */
 export async function createBackend(
   device: DeviceName = "auto",

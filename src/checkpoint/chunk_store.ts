@@ -28,6 +28,7 @@ export interface ChunkStore {
   put(url: string, version: Version, chunk: { index: number; data: Uint8Array }): Promise<void>;
 }
 
+/** Where downloads are kept for the next time; see `LocationOptions`. */
 export interface StoreOptions {
   /** Keep what is downloaded for the next time; true by default where there is a place for it. */
   cache?: boolean;

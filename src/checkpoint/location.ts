@@ -9,7 +9,24 @@ import { httpFolder, type LoadProgress } from "./http_source.ts";
 import { inNodeLike, variable } from "./place.ts";
 import { type FolderSource, localFolder } from "./source.ts";
 
-/** Of models that come over the network; a local folder needs none. */
+/**
+ * Of models that come over the network; a local folder needs none.
+ *
+ * @example
+ * ```ts
+ * import { loadPipeline, type LoadProgress, type LocationOptions, type StoreOptions } from "tome-edge";
+ *
+ * const store: StoreOptions = { cache: false };
+ * const options: LocationOptions = {
+ *   ...store,
+ *   signal: AbortSignal.timeout(60_000),
+ *   onProgress: ({ file, loaded, total }: LoadProgress) => console.log(`${file}: ${loaded} of ${total} bytes`),
+ * };
+ * const model = "models/emoji"; // or "https://…", or "hf://owner/name"
+ * const pipe = await loadPipeline(model, options);
+ * await pipe.dispose();
+ * ```
+ */
 export interface LocationOptions extends StoreOptions {
   /** Stops loading with an `AbortError`. */
   signal?: AbortSignal;

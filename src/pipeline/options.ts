@@ -3,21 +3,61 @@ import type { NoiseSourceName } from "../samplers/random.ts";
 import type { MergeMap } from "../tome/merge_map.ts";
 import type { TokenMergingOptions } from "../tome/options.ts";
 
-/** A picture, row-major RGBA. */
+/**
+ * A picture, row-major RGBA: what image-to-image starts from, and the mask of inpainting.
+ *
+ * @example
+ * ```ts
+ * import { loadPipeline, type Picture } from "tome-edge";
+ *
+ * const data = new Uint8ClampedArray(64 * 64 * 4).fill(200); // light grey
+ * const image: Picture = { width: 64, height: 64, data };
+ * const pipe = await loadPipeline();
+ * await pipe.generate({ prompt: "a red apple", image, strength: 0.5, width: 64, height: 64, steps: 2 });
+ * await pipe.dispose();
+ * ```
+ */
 export interface Picture {
+  /** Pixels of a row. */
   width: number;
+  /** Rows. */
   height: number;
   /** `[height · width · 4]`; alpha is ignored. */
   data: Uint8ClampedArray | Uint8Array;
 }
 
-/** What to draw. Names and meanings are the field's; only `prompt` is required. */
+/**
+ * What to draw. Names and meanings are the field's; only `prompt` is required.
+ *
+ * @example
+ * ```ts
+ * import { type GenerateOptions, loadPipeline } from "tome-edge";
+ *
+ * const options: GenerateOptions = {
+ *   prompt: "a 3d icon of a red apple",
+ *   negativePrompt: "green",
+ *   width: 64,
+ *   height: 64,
+ *   steps: 2,
+ *   guidanceScale: 5,
+ *   seed: 1,
+ *   sampler: "dpm++_2m",
+ *   tokenMerging: { ratio: 0.5 },
+ * };
+ * const pipe = await loadPipeline();
+ * const { images } = await pipe.generate(options);
+ * console.log(images[0].width, images[0].height); // 64 64
+ * await pipe.dispose();
+ * ```
+ */
 export interface GenerateOptions {
+  /** What to draw. The text encoder reads its first tokens, 77 as a rule; a warning tells what was cut. */
   prompt: string;
   /** What to avoid; "" by default. Without effect where `guidanceScale` is 1 or less. */
   negativePrompt?: string;
   /** Pixels, a multiple of the autoencoder's factor; the model's native size by default. */
   width?: number;
+  /** Pixels, as `width`. */
   height?: number;
   /** Denoising steps, 1 to 1000. */
   steps?: number;
@@ -47,11 +87,25 @@ export interface GenerateOptions {
   onStep?: (step: Step) => void;
 }
 
-/** A finished step of a run. */
+/**
+ * A finished step of a run.
+ *
+ * @example
+ * ```ts
+ * import { loadPipeline, type Step } from "tome-edge";
+ *
+ * const show = ({ index, total, preview }: Step) => console.log(index, total, preview()[0].width);
+ * const pipe = await loadPipeline();
+ * await pipe.generate({ prompt: "a red apple", width: 64, height: 64, steps: 2, onStep: show });
+ * await pipe.dispose();
+ * ```
+ */
 export interface Step {
   /** From 1 to `total`, over all pictures of the run. */
   index: number;
+  /** Steps of the whole run. */
   total: number;
+  /** The noise level that the network was told: about 1000 at the first step, near 0 at the last. */
   timestep: number;
   /** Since the last step. */
   seconds: number;
@@ -63,9 +117,26 @@ export interface Step {
   result?: GenerateResult;
 }
 
-/** A picture drawn. */
+/**
+ * A picture drawn.
+ *
+ * @example
+ * ```ts
+ * import { type Image, loadPipeline } from "tome-edge";
+ *
+ * const pipe = await loadPipeline();
+ * const { images } = await pipe.generate({ prompt: "a red apple", width: 64, height: 64, steps: 2, seed: 1 });
+ * const image: Image = images[0];
+ * console.log(image.data.length === image.width * image.height * 4); // true
+ * console.log(image.text.parameters); // "a red apple\nSteps: 2, Sampler: …, Seed: 1, Size: 64x64, …"
+ * console.log(image.png().subarray(1, 4)); // the bytes of "PNG"
+ * await pipe.dispose();
+ * ```
+ */
 export interface Image {
+  /** Pixels of a row. */
   width: number;
+  /** Rows. */
   height: number;
   /** `[height · width · 4]`, RGBA. */
   data: Uint8ClampedArray<ArrayBuffer>;
@@ -75,23 +146,62 @@ export interface Image {
   png(): Uint8Array<ArrayBuffer>;
 }
 
+/**
+ * What a run made.
+ *
+ * @example
+ * ```ts
+ * import { type GenerateResult, loadPipeline } from "tome-edge";
+ *
+ * const pipe = await loadPipeline();
+ * const result: GenerateResult = await pipe.generate({
+ *   prompt: "a red apple", width: 64, height: 64, steps: 2, n: 2, seed: 5,
+ * });
+ * console.log(result.images.length, result.stats.seed, result.warnings); // 2 5 []
+ * await pipe.dispose();
+ * ```
+ */
 export interface GenerateResult {
+  /** `n` of them; picture i has the seed `stats.seed + i`. */
   images: Image[];
+  /** What the run did and what it cost. */
   stats: Stats;
   /** What the caller should know: a prompt that was cut, an option that had no effect. */
   warnings: string[];
 }
 
-/** What a run did and what it cost. */
+/**
+ * What a run did and what it cost.
+ *
+ * @example
+ * ```ts
+ * import { loadPipeline, type Stats } from "tome-edge";
+ *
+ * const pipe = await loadPipeline();
+ * const { stats }: { stats: Stats } = await pipe.generate({
+ *   prompt: "a red apple", width: 64, height: 64, steps: 2, tokenMerging: { ratio: 0.5 },
+ * });
+ * const { before, after } = stats.tokens[0];
+ * console.log(`${before} tokens → ${after}; merging can gain at most ${stats.ceiling.toFixed(2)}x`);
+ * await pipe.dispose();
+ * ```
+ */
 export interface Stats {
+  /** One line for people: device, kernels, threads. */
   device: string;
+  /** Of the first picture, also where it was drawn at random. */
   seed: number;
+  /** The sampler that was used. */
   sampler: string;
+  /** Denoising steps asked for, or the model's own number of them. */
   steps: number;
+  /** What was merged, every default filled in; null for nothing. */
   tokenMerging: Required<TokenMergingOptions> | null;
   /** Calls of the UNet; one call serves the prompted and the unprompted half. */
   networkCalls: number;
+  /** Wall-clock seconds of the text encoder, the autoencoder on the way in, the steps, the way out, and in all. */
   seconds: { text: number; encode: number; denoise: number; decode: number; total: number };
+  /** Wall-clock seconds of each step. */
   stepSeconds: number[];
   /** Tokens of each transformer block that merging was planned for, in one network call. */
   tokens: { name: string; before: number; after: number }[];
@@ -126,19 +236,35 @@ export interface Request {
   mergeMaps: boolean;
 }
 
-/** What a model says about itself; filled from its folder and `tome_edge.json` there. */
+/**
+ * What a model says about itself; filled from its folder and `tome_edge.json` there.
+ *
+ * @example
+ * ```ts
+ * import { loadPipeline, type ModelInfo } from "tome-edge";
+ *
+ * const pipe = await loadPipeline();
+ * const info: ModelInfo = pipe.info;
+ * console.log(info.name, info.nativeWidth, info.nativeHeight, info.factor); // emoji 96 96 8
+ * await pipe.dispose();
+ * ```
+ */
 export interface ModelInfo {
+  /** The name of its folder. */
   name: string;
   /** Pixels per latent. */
   factor: number;
-  /** Pixels. */
+  /** Pixels of a row of the pictures that it was trained on. */
   nativeWidth: number;
+  /** Rows of them. */
   nativeHeight: number;
   /** The art or data to credit, put into every picture's metadata. */
   attribution?: string;
   /** Where the general defaults (25 steps, guidance 7.5) are not the best for this model. */
   defaults: { steps?: number; guidanceScale?: number };
+  /** The sampler that its scheduler's configuration names. */
   sampler: string;
+  /** One line for people: device, kernels, threads. */
   device: string;
   /** What the caller should know about how it was loaded, such as why nothing was cached. */
   notes?: readonly string[];

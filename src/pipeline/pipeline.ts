@@ -1,3 +1,5 @@
+import type { BackendOptions, DeviceName } from "../backend/mod.ts";
+import type { LocationOptions } from "../checkpoint/location.ts";
 import { inBrowser } from "../checkpoint/place.ts";
 import { AbortError } from "../errors.ts";
 import { formatParameters } from "../image/parameters.ts";
@@ -5,7 +7,7 @@ import { encodePng } from "../image/png.ts";
 import type { TokenMergingOptions } from "../tome/options.ts";
 import { VERSION } from "../version.ts";
 import { EMBEDDED_MODEL } from "./embedded_model.ts";
-import { Engine, type EngineLike, type EngineOptions, type EngineResult, type EngineStep } from "./engine.ts";
+import { Engine, type EngineLike, type EngineResult, type EngineStep } from "./engine.ts";
 import type { GenerateOptions, GenerateResult, Image, ModelInfo, Picture, Request, Step } from "./options.ts";
 import { previewPicture } from "./preview.ts";
 import { RemoteEngine } from "./remote_engine.ts";
@@ -13,7 +15,22 @@ import { resolveRequest } from "./request.ts";
 
 export { EMBEDDED_MODEL };
 
-export interface LoadOptions extends EngineOptions {
+/**
+ * Where and how to run a model.
+ *
+ * @example
+ * ```ts
+ * import { loadPipeline, type LoadOptions } from "tome-edge";
+ *
+ * const options: LoadOptions = { device: "cpu", threads: 1, kernels: "strict", worker: false };
+ * const pipe = await loadPipeline(undefined, options);
+ * console.log(pipe.info.device);
+ * await pipe.dispose();
+ * ```
+ */
+export interface LoadOptions extends BackendOptions, LocationOptions {
+  /** Where to compute; `auto` by default. */
+  device?: DeviceName;
   /** Run in a worker, so that the caller's thread stays free; true by default. */
   worker?: boolean;
 }
@@ -24,13 +41,17 @@ export interface LoadOptions extends EngineOptions {
  * disk or by the browser's `Cache` API (`cache: false` for neither); `onProgress` says how far it is, and
  * `signal` stops it.
  *
- * Throws a `CheckpointError` that names the file or tensor for a folder that cannot be used, and a `DeviceError`
- * for a device that cannot.
+ * @throws {CheckpointError} that names the file or tensor, for a folder that cannot be used.
+ * @throws {DeviceError} for a device that cannot be used.
  *
  * @example
  * ```ts
+ * import { loadPipeline } from "tome-edge";
+ *
  * const pipe = await loadPipeline("models/emoji");
- * const { images } = await pipe.generate({ prompt: "a 3d icon of a red apple", seed: 1 });
+ * const { images } = await pipe.generate({
+ *   prompt: "a 3d icon of a red apple", seed: 1, width: 64, height: 64, steps: 2,
+ * });
  * await pipe.dispose();
  * ```
  */
@@ -48,7 +69,21 @@ export async function loadPipeline(
   return new Pipeline(await (worker ? RemoteEngine : Engine).load(location, engineOptions));
 }
 
-/** A loaded model. Runs are done one after the other, in the order of the calls. */
+/**
+ * A loaded model. Runs are done one after the other, in the order of the calls.
+ *
+ * @example
+ * ```ts
+ * import { loadPipeline, type Pipeline } from "tome-edge";
+ *
+ * const pipe: Pipeline = await loadPipeline();
+ * for await (const step of pipe.steps({ prompt: "a red apple", width: 64, height: 64, steps: 3 })) {
+ *   console.log(`${step.index} of ${step.total}`);
+ *   if (step.index === 2) break; // stops the run
+ * }
+ * await pipe.dispose();
+ * ```
+ */
 export class Pipeline {
   /** What `applyPatch` sets: the merging of runs that do not say otherwise. */
   tokenMerging: TokenMergingOptions | null = null;
@@ -57,15 +92,24 @@ export class Pipeline {
   #queue: Promise<void> = Promise.resolve();
   #disposed = false;
 
+  /** @internal Made by `loadPipeline`. */
   constructor(engine: EngineLike) {
     this.#engine = engine;
   }
 
+  /** What the loaded model says about itself. */
   get info(): ModelInfo {
     return this.#engine.info;
   }
 
-  /** Draws `n` pictures. Throws `TypeError` or `RangeError` for options that cannot be used, `AbortError` if stopped. */
+  /**
+   * Draws `n` pictures.
+   *
+   * @throws {TypeError} for an unknown option or the wrong kind of value.
+   * @throws {RangeError} for a value out of range.
+   * @throws {AbortError} if its `signal` stopped it.
+   * @throws {DeviceError} if the device fails, or lacks the memory.
+   */
   async generate(options: GenerateOptions): Promise<GenerateResult> {
     const previews = options?.onStep !== undefined;
     for await (const step of this.#run(options, previews)) {
@@ -80,6 +124,7 @@ export class Pipeline {
     return this.#run(options, true);
   }
 
+  /** Waits for the runs that were asked for, then frees the model, its memory and its threads. */
   async dispose(): Promise<void> {
     this.#disposed = true;
     await this.#queue;

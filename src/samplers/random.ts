@@ -14,6 +14,19 @@ export interface NoiseSource {
   randn(count: number): Float32Array;
 }
 
+/**
+ * Whose random numbers a seed means: PyTorch's on the CPU (MT19937), or CUDA's (Philox).
+ *
+ * @example
+ * ```ts
+ * import { loadPipeline, type NoiseSourceName } from "tome-edge";
+ *
+ * const noise: NoiseSourceName = "philox";
+ * const pipe = await loadPipeline();
+ * await pipe.generate({ prompt: "a red apple", seed: 1, noise, width: 64, height: 64, steps: 2 });
+ * await pipe.dispose();
+ * ```
+ */
 export type NoiseSourceName = "cpu" | "philox";
 
 const TWO_PI = 6.283185307179586;

@@ -5,7 +5,7 @@ import { cors } from "hono/cors";
 import { requestId } from "hono/request-id";
 import { secureHeaders } from "hono/secure-headers";
 import { a1111 } from "./a1111/mod.ts";
-import type { AppEnv } from "./env.ts";
+import type { App, AppEnv } from "./env.ts";
 import { errorResponse } from "./error_shapes.ts";
 import { HttpError, toHttpError } from "./errors.ts";
 import { accessLog, logJobs } from "./ops/access_log.ts";
@@ -19,8 +19,21 @@ import { page } from "./page/mod.ts";
 import { plain } from "./plain/mod.ts";
 import type { Service } from "./service.ts";
 
-/** The whole server as one fetch handler: one for each service. */
-export function createApp(service: Service): Hono<AppEnv> {
+/**
+ * The whole server as one fetch handler, a Hono app: one for each service.
+ *
+ * @example Under a path of an app of your own
+ * ```ts
+ * import { Hono } from "hono";
+ * import { createApp, Service } from "tome-edge/server";
+ *
+ * const service = await Service.start();
+ * const mine = new Hono().route("/pictures", createApp(service));
+ * console.log((await mine.request("/pictures/healthz")).status); // 200
+ * await service.close();
+ * ```
+ */
+export function createApp(service: Service): App {
   const { options } = service;
   const app = new Hono<AppEnv>();
   const { printMetrics, registerMetrics } = metrics(service);

@@ -9,11 +9,15 @@
  * const service = await Service.start({ apiKey: "secret" });
  * await service.load();
  * const app = createApp(service); // a Hono app: app.fetch(request)
+ * console.log((await app.request("/healthz")).status); // 200
+ * await service.close();
  * ```
  *
  * @module
  */
 export { createApp } from "./app.ts";
+export type { App, AppEnv } from "./env.ts";
+export type { ModelsOptions } from "./models.ts";
 export { type RunningServer, serve, type ServeOptions } from "./serve.ts";
 export type { ServerOptions } from "./options.ts";
 export { Service } from "./service.ts";

@@ -14,6 +14,18 @@ export interface ModelEntry {
   readonly created: number;
 }
 
+/**
+ * Which models a server draws with.
+ *
+ * @example
+ * ```ts
+ * import { type ModelsOptions, Service } from "tome-edge/server";
+ *
+ * const models: ModelsOptions = { model: "models/emoji", load: { device: "cpu", threads: 1 } };
+ * const service = await Service.start(models); // loads nothing yet
+ * await service.close();
+ * ```
+ */
 export interface ModelsOptions {
   /** The model that is loaded first and drawn with by default: a diffusers folder; the embedded one if absent. */
   model?: string;

@@ -1,6 +1,17 @@
 import type { ModelsOptions } from "./models.ts";
 
-/** How a server is run; what is absent has the default below. */
+/**
+ * How a server is run; what is absent has the default of `DEFAULTS`.
+ *
+ * @example
+ * ```ts
+ * import { type ServerOptions, Service } from "tome-edge/server";
+ *
+ * const options: ServerOptions = { apiKey: "secret", maxPixels: 512 * 512, maxWaiting: 4, log: console.log };
+ * const service = await Service.start(options);
+ * await service.close();
+ * ```
+ */
 export interface ServerOptions extends ModelsOptions {
   /** Jobs that may wait beside the one that runs. */
   maxWaiting?: number;
@@ -8,11 +19,13 @@ export interface ServerOptions extends ModelsOptions {
   maxSeconds?: number;
   /** Pixels of one picture. */
   maxPixels?: number;
+  /** Denoising steps of one picture. */
   maxSteps?: number;
   /** Pictures of one request. */
   maxImages?: number;
   /** Characters of a prompt. */
   maxPromptLength?: number;
+  /** Bytes of a request's body. */
   maxBodyBytes?: number;
   /** Pictures that one client may ask for in a minute; 0 for no limit. */
   imagesPerMinute?: number;
@@ -22,8 +35,9 @@ export interface ServerOptions extends ModelsOptions {
   corsOrigins?: readonly string[];
   /** What URLs of pictures begin with, behind a proxy; the request's own origin by default. */
   publicUrl?: string;
-  /** Seconds and bytes that pictures are kept for fetching. */
+  /** Seconds that pictures are kept for fetching. */
   fileSeconds?: number;
+  /** Bytes of pictures that are kept for fetching; the oldest go first. */
   fileBytes?: number;
   /** Log prompts too. */
   logPrompts?: boolean;

@@ -3,6 +3,18 @@ import { listen } from "./listen.ts";
 import type { ServerOptions } from "./options.ts";
 import { Service } from "./service.ts";
 
+/**
+ * How a server is run, and where it listens.
+ *
+ * @example
+ * ```ts
+ * import { serve, type ServeOptions } from "tome-edge/server";
+ *
+ * const options: ServeOptions = { host: "127.0.0.1", port: 0, apiKey: "secret" };
+ * const server = await serve(options);
+ * await server.close();
+ * ```
+ */
 export interface ServeOptions extends ServerOptions {
   /** 127.0.0.1 by default: only this machine. */
   host?: string;
@@ -10,14 +22,43 @@ export interface ServeOptions extends ServerOptions {
   port?: number;
 }
 
+/**
+ * A server that listens.
+ *
+ * @example
+ * ```ts
+ * import { type RunningServer, serve } from "tome-edge/server";
+ *
+ * const server: RunningServer = await serve({ port: 0 });
+ * console.log((await fetch(`${server.url}/readyz`)).ok); // true
+ * await server.close();
+ * ```
+ */
 export interface RunningServer {
+  /** Where, the real port included. */
   readonly url: string;
+  /** What it serves. */
   readonly service: Service;
   /** Accepts nothing more, finishes the job that runs or cancels it after `graceSeconds`, frees the model. */
   close(graceSeconds?: number): Promise<void>;
 }
 
-/** Serves the app on this runtime, Deno or Bun. It listens before the model is loaded: `/readyz` tells when it is. */
+/**
+ * Serves the app on this runtime, Deno or Bun. It listens before the model is loaded: `/readyz` tells when it is.
+ *
+ * @throws {DeviceError} on another runtime.
+ * @throws {Error} where the port is in use.
+ *
+ * @example
+ * ```ts
+ * import { serve } from "tome-edge/server";
+ *
+ * const server = await serve({ port: 0, load: { device: "cpu" } }); // 0: a free port
+ * const { data } = await (await fetch(`${server.url}/v1/models`)).json();
+ * console.log(data[0].id); // emoji
+ * await server.close();
+ * ```
+ */
 export async function serve({ host = "127.0.0.1", port = 7860, ...options }: ServeOptions = {}): Promise<
   RunningServer
 > {

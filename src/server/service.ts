@@ -5,22 +5,46 @@ import { type ModelEntry, Models } from "./models.ts";
 import { DEFAULTS, type ServerOptions, type Settled } from "./options.ts";
 import { type Job, type JobOptions, Queue } from "./queue.ts";
 
-/** What all dialects share: the models, the queue, the pictures to fetch and the limits. */
+/**
+ * What all dialects share: the models, the queue, the pictures to fetch and the limits.
+ *
+ * @example
+ * ```ts
+ * import { createApp, Service } from "tome-edge/server";
+ *
+ * const service = await Service.start({ load: { device: "cpu" } });
+ * await service.load();
+ * const body = JSON.stringify({ prompt: "a red apple", width: 64, height: 64, steps: 2 });
+ * const headers = { "content-type": "application/json" };
+ * const answer = await createApp(service).request("/generate", { method: "POST", headers, body });
+ * console.log(answer.status, answer.headers.get("content-type")); // 200 image/png
+ * await service.close();
+ * ```
+ */
 export class Service {
+  /** @internal Jobs, one at a time. */
   readonly queue: Queue;
+  /** @internal Pictures to fetch. */
   readonly files: HostedFiles;
-  /** Told of each job that ended. */
+  /** @internal Told of each job that ended. */
   readonly onEnd: Set<(job: Job) => void> = new Set();
-  /** May refuse a job before it is queued, by throwing. */
+  /** @internal May refuse a job before it is queued, by throwing. */
   guard: ((options: JobOptions) => void) | undefined;
+  /** @internal Every limit, defaults filled in. */
+  readonly options: Settled;
+  /** @internal What can be drawn with. */
+  readonly models: Models;
   #ready = false;
 
+  /** Lists the models and loads none. Throws where a folder is missing. */
   static async start(options: ServerOptions = {}): Promise<Service> {
     const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
     return new Service({ ...DEFAULTS, ...given }, await Models.open(options));
   }
 
-  private constructor(readonly options: Settled, readonly models: Models) {
+  private constructor(options: Settled, models: Models) {
+    this.options = options;
+    this.models = models;
     this.queue = new Queue({
       maxWaiting: options.maxWaiting,
       maxSeconds: options.maxSeconds,
@@ -40,7 +64,7 @@ export class Service {
     this.#ready = true;
   }
 
-  /** Throws an `HttpError` for what is more than the server allows, or what the model is known not to draw. */
+  /** @internal Throws an `HttpError` for what is more than the server allows, or what the model is known not to draw. */
   check(
     pass: Pass,
     { model, ...dialect }: { model: ModelEntry } & Pick<CheckOptions, "names" | "status">,
@@ -48,6 +72,7 @@ export class Service {
     checkPass(pass, { info: this.models.infoOf(model), limits: this.options, ...dialect });
   }
 
+  /** @internal Queues a job. */
   submit(options: JobOptions): Job {
     this.guard?.(options);
     return this.queue.submit(options);

@@ -7,15 +7,32 @@ import type { Backend, PlanValues } from "../backend/backend.ts";
 import { cellCount, type Cells, splitTokens } from "../backend/token_lists.ts";
 import { drawDestinations } from "./destinations.ts";
 
+/**
+ * What to match.
+ *
+ * @example
+ * ```ts
+ * import { bipartiteSoftMatchingRandom2d, createBackend, type SoftMatchingOptions } from "tome-edge";
+ *
+ * const options: SoftMatchingOptions = { batch: 1, width: 4, height: 4, channels: 2, sx: 2, sy: 2, r: 8, seed: 7 };
+ * const backend = await createBackend("reference");
+ * const metric = Float32Array.from({ length: 4 * 4 * 2 }, (_, i) => Math.sin(i));
+ * console.log((await bipartiteSoftMatchingRandom2d(backend, metric, options)).r); // 8
+ * await backend.dispose();
+ * ```
+ */
 export interface SoftMatchingOptions {
+  /** B: pictures, or sequences, in the arrays. */
   batch: number;
-  /** Of the token grid: N = width · height, row-major. */
+  /** Columns of the token grid: N = width · height, row-major. */
   width: number;
+  /** Rows of the token grid. */
   height: number;
   /** C of the metric. */
   channels: number;
   /** Cells of sx columns × sy rows hold one destination each; 2 × 2 by default. */
   sx?: number;
+  /** Rows of a cell; see `sx`. */
   sy?: number;
   /** Tokens to merge. More than there are sources is as many as there are; 0 or less merges nothing. */
   r: number;
@@ -30,7 +47,23 @@ export interface SoftMatchingOptions {
   noRand?: boolean;
 }
 
-/** What was matched, and the two maps. It holds no device memory, so there is nothing to free. */
+/**
+ * What was matched, and the two maps. It holds no device memory, so there is nothing to free.
+ *
+ * @example
+ * ```ts
+ * import { bipartiteSoftMatchingRandom2d, createBackend, type SoftMatching } from "tome-edge";
+ *
+ * const backend = await createBackend("reference");
+ * const x = Float32Array.from([1, 0, 1, 0, 0, 1, 0, 1]); // 4 tokens of 2 channels
+ * const plan: SoftMatching = await bipartiteSoftMatchingRandom2d(backend, x, {
+ *   batch: 1, width: 4, height: 1, channels: 2, sx: 2, sy: 1, r: 2, noRand: true,
+ * });
+ * console.log(plan.srcIdx, plan.dstIdx, plan.unmIdx); // tokens [1, 3] merged into [0, 2], none stays
+ * console.log(await plan.merge(x, 2)); // [1, 0, 0, 1]
+ * await backend.dispose();
+ * ```
+ */
 export interface SoftMatching {
   /** Tokens that each image loses. */
   readonly r: number;

@@ -1,11 +1,28 @@
 import { cellCount, type Cells, splitTokens } from "../backend/token_lists.ts";
 
-/** What one transformer block merged for one picture in one step: plain data, to print, store or draw. */
+/**
+ * What one transformer block merged for one picture in one step: plain data, to print, store or draw.
+ *
+ * @example
+ * ```ts
+ * import { loadPipeline, type MergeMap } from "tome-edge";
+ *
+ * const pipe = await loadPipeline();
+ * const options = { prompt: "a red apple", width: 64, height: 64, steps: 2, tokenMerging: { ratio: 0.5 } };
+ * for await (const step of pipe.steps({ ...options, mergeMaps: true })) {
+ *   const map: MergeMap = step.mergeMaps![0];
+ *   const merged = map.into.filter((target, token) => target !== token).length;
+ *   console.log(map.name, `${map.width} × ${map.height}`, merged === map.r); // …, 8 × 8, true
+ * }
+ * await pipe.dispose();
+ * ```
+ */
 export interface MergeMap {
   /** Checkpoint path of the transformer block. */
   name: string;
-  /** Of the token grid. */
+  /** Columns of the token grid. */
   width: number;
+  /** Rows of the token grid. */
   height: number;
   /** Number of the picture in its run, from 0. With guidance, the prompted branch is shown. */
   image: number;

@@ -4,7 +4,19 @@
  * @module
  */
 
-/** Options of token merging. Names, meanings and defaults are those of tomesd's `apply_patch`. */
+/**
+ * Options of token merging. Names, meanings and defaults are those of tomesd's `apply_patch`.
+ *
+ * @example
+ * ```ts
+ * import { loadPipeline, type TokenMergingOptions } from "tome-edge";
+ *
+ * const tokenMerging: TokenMergingOptions = { ratio: 0.6, sx: 2, sy: 2, maxDownsample: 2, mergeMlp: true };
+ * const pipe = await loadPipeline();
+ * await pipe.generate({ prompt: "a red apple", width: 64, height: 64, steps: 2, tokenMerging });
+ * await pipe.dispose();
+ * ```
+ */
 export interface TokenMergingOptions {
   /** Share of a layer's tokens to merge away, 0 (nothing) to 1 − 1/(sx·sy); 0.5 by default. */
   ratio?: number;

@@ -32,7 +32,20 @@ import { matrix } from "./runtime.ts";
 import * as tome from "./tome.ts";
 import { type WasmNormWeight, type WasmWeight, WeightStore } from "./weights.ts";
 
-export interface WasmOptions {
+/**
+ * What the CPU's kernels take; the other devices ignore it.
+ *
+ * @example
+ * ```ts
+ * import { type BackendOptions, createBackend } from "tome-edge";
+ *
+ * const options: BackendOptions = { threads: 1, kernels: "strict" };
+ * const backend = await createBackend("cpu", options);
+ * console.log(backend.description);
+ * await backend.dispose();
+ * ```
+ */
+export interface BackendOptions {
   /** Threads, this one included: 1 to 256, all cores by default. More than one needs shared memory. */
   threads?: number;
   /** `strict` gives the same bits on every engine; by default `fast` where the engine has relaxed SIMD. */
@@ -41,6 +54,9 @@ export interface WasmOptions {
   module?: WebAssembly.Module;
   /** Bytes of weights to keep widened to f32 in the kernels' memory; 512 MiB by default. */
   residentBytes?: number;
+}
+
+export interface WasmOptions extends BackendOptions {
   /** Fills freed memory with NaN, for tests. */
   poison?: boolean;
   /** Ends the description: why it is this device. */

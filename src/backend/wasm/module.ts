@@ -5,6 +5,19 @@ import { DeviceError } from "../../errors.ts";
 import { canStartWorkers } from "../script_worker.ts";
 import { kernelBytes } from "./kernel_bytes.ts";
 
+/**
+ * Which build of the kernels: `fast` uses relaxed SIMD, `strict` gives the same bits on every engine.
+ *
+ * @example
+ * ```ts
+ * import { createBackend, type KernelChoice } from "tome-edge";
+ *
+ * const kernels: KernelChoice = "strict";
+ * const backend = await createBackend("cpu", { kernels, threads: 1 });
+ * console.log(backend.description);
+ * await backend.dispose();
+ * ```
+ */
 export type KernelChoice = "fast" | "strict";
 
 export interface Instance {
