@@ -1,8 +1,8 @@
 /** Draws one picture, half of its tokens merged: `deno run -A examples/draw.ts`, or `bun run examples/draw.ts`. */
 import { writeFile } from "node:fs/promises";
-import { applyPatch, loadPipeline } from "../src/mod.ts";
+import { applyPatch, loadPipeline } from "tome-edge";
 
-const pipe = await loadPipeline("models/emoji");
+const pipe = await loadPipeline(); // the embedded model; or your own diffusers folder
 applyPatch(pipe, { ratio: 0.5 });
 const { images, stats } = await pipe.generate({
   prompt: "a 3d icon of a red apple on a sky blue background",

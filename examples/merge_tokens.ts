@@ -1,5 +1,8 @@
-/** Token merging by itself, around an attention layer of your own: plain arrays in, plain arrays out. */
-import { bipartiteSoftMatchingRandom2d, createBackend } from "../src/mod.ts";
+/**
+ * Token merging by itself, around a layer of your own: plain arrays in, plain arrays out.
+ * `deno run -A examples/merge_tokens.ts`, or `bun run examples/merge_tokens.ts`
+ */
+import { bipartiteSoftMatchingRandom2d, createBackend } from "tome-edge";
 
 const [width, height, channels] = [16, 16, 32];
 const x = Float32Array.from({ length: width * height * channels }, (_, i) => Math.sin(i * 0.1)); // [1, N, C]
@@ -10,13 +13,11 @@ const plan = await bipartiteSoftMatchingRandom2d(backend, x, {
   width,
   height,
   channels,
-  sx: 2,
-  sy: 2,
-  r: 128,
+  r: 128, // of 256 tokens
   seed: 1,
 });
 const merged = await plan.merge(x, channels); // [1, N - r, C]
-const attended = merged.map((v) => 2 * v); // your layer, on half of the tokens
-const restored = await plan.unmerge(attended, channels); // [1, N, C]
+const doubled = merged.map((v) => 2 * v); // your layer, on half of the tokens
+const restored = await plan.unmerge(doubled, channels); // [1, N, C]
 console.log(`${x.length / channels} tokens → ${merged.length / channels} → ${restored.length / channels}`);
 await backend.dispose();

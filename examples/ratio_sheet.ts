@@ -1,14 +1,16 @@
 /**
  * One seed over merge ratios, side by side in one PNG, and what each cost in likeness:
- * `deno run -A examples/ratio_sheet.ts "a panda face, cartoon, on pink" 128 sheet.png`
+ * `deno run -A examples/ratio_sheet.ts "a panda face, cartoon, on pink" 128 sheet.png`; a fourth argument sets the steps.
  */
 import { writeFile } from "node:fs/promises";
 import process from "node:process";
 import { psnr, ssim } from "../src/image/metrics.ts";
 import { encodePng } from "../src/image/png.ts";
-import { type Image, loadPipeline } from "../src/mod.ts";
+import { type Image, loadPipeline } from "tome-edge";
 
-const [prompt = "a panda face, cartoon, on pink", size = "96", out = "sheet.png"] = process.argv.slice(2);
+const [prompt = "a panda face, cartoon, on pink", size = "96", out = "sheet.png", steps] = process.argv.slice(
+  2,
+);
 const ratios = [0, 0.25, 0.5, 0.6, 0.75];
 
 const pipe = await loadPipeline();
@@ -18,6 +20,7 @@ for (const ratio of ratios) {
   const { images: [image], stats } = await pipe.generate({
     prompt,
     seed: 7,
+    steps: steps ? Number(steps) : undefined,
     width: Number(size),
     height: Number(size),
     tokenMerging: ratio === 0 ? null : { ratio },
