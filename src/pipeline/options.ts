@@ -175,7 +175,7 @@ export interface GenerateResult {
  *
  * @example
  * ```ts
- * import { loadPipeline, type Stats } from "tome-edge";
+ * import { loadPipeline, type Stats, type WorkKind } from "tome-edge";
  *
  * const pipe = await loadPipeline();
  * const { stats }: { stats: Stats } = await pipe.generate({
@@ -183,6 +183,9 @@ export interface GenerateResult {
  * });
  * const { before, after } = stats.tokens[0];
  * console.log(`${before} tokens → ${after}; merging can gain at most ${stats.ceiling.toFixed(2)}x`);
+ * const kind: WorkKind = "attention"; // or "linear", "conv2d", "match"
+ * const attention = stats.layers.filter((layer) => layer.kind === kind);
+ * console.log(attention.reduce((sum, { multiplyAdds }) => sum + multiplyAdds, 0) / stats.multiplyAdds);
  * await pipe.dispose();
  * ```
  */
@@ -245,7 +248,7 @@ export interface Request {
  *
  * const pipe = await loadPipeline();
  * const info: ModelInfo = pipe.info;
- * console.log(info.name, info.nativeWidth, info.nativeHeight, info.factor); // emoji 96 96 8
+ * console.log(info.name, info.nativeWidth, info.nativeHeight, info.factor); // emoji 96 96 4
  * await pipe.dispose();
  * ```
  */

@@ -12,7 +12,7 @@ import { cellCount, type Cells, splitTokens } from "../backend/token_lists.ts";
  * for await (const step of pipe.steps({ ...options, mergeMaps: true })) {
  *   const map: MergeMap = step.mergeMaps![0];
  *   const merged = map.into.filter((target, token) => target !== token).length;
- *   console.log(map.name, `${map.width} × ${map.height}`, merged === map.r); // …, 8 × 8, true
+ *   console.log(map.name, `${map.width} × ${map.height}`, merged === map.r); // …, 16 × 16, true
  * }
  * await pipe.dispose();
  * ```
