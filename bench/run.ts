@@ -9,6 +9,7 @@ const benchmarks: Record<string, () => Promise<{ run(report: Report): Promise<vo
   kernels: () => import("./kernels.ts"),
   tome: () => import("./tome.ts"),
   step: () => import("./step.ts"),
+  ceilings: () => import("./ceilings.ts"),
   pause: () => import("./pause.ts"),
   gpu: () => import("./gpu.ts"),
   server: () => import("./server.ts"),

@@ -8,13 +8,31 @@ const swiftShader = "/usr/lib/chromium/vk_swiftshader_icd.json";
 const software = !Deno.env.has("VK_ICD_FILENAMES") && !await exists("/dev/dri") && await exists(swiftShader);
 const runtimeDir = Deno.env.get("XDG_RUNTIME_DIR") ?? await Deno.makeTempDir(); // Vulkan warns without one.
 
+/** Whose code blocks are run. */
+const EXAMPLES = ["src", "docs/token_merging.md", "docs/extending.md"];
+
 const stages: [name: string, command: string[], env?: Environment][] = [
   ["format", [deno, "fmt", "--check"]],
   ["lint", [deno, "lint", "src", "tests", "bench", "tools", "examples"]],
-  ["types", [deno, "check", "src", "tests", "bench", "tools", "asm/build.ts"]],
+  // With the code blocks of docstrings and pages.
+  ["types", [
+    deno,
+    "check",
+    "--doc",
+    "src",
+    "tests",
+    "bench",
+    "tools",
+    "examples",
+    "docs",
+    "README.md",
+    "asm/build.ts",
+  ]],
+  ["docstrings", [deno, "doc", "--lint", "src/mod.ts", "src/server/mod.ts"]],
   ["imports", [deno, "run", "-A", "tools/check_imports.ts"]],
   ["kernels are those of asm/", [deno, "run", "-A", "asm/build.ts", "--check"]],
   ["page is that of src/server/page", [deno, "run", "-A", "tools/build_page.ts", "--check"]],
+  ["examples of docstrings and pages", [deno, "test", "-A", "--no-check", "--doc", ...EXAMPLES]],
   ["tests on Deno", [deno, "task", "test"]],
   ["packages for Bun", [...bun, "install", "--no-save"]],
   [
