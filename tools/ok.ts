@@ -8,6 +8,10 @@ const swiftShader = "/usr/lib/chromium/vk_swiftshader_icd.json";
 const software = !Deno.env.has("VK_ICD_FILENAMES") && !await exists("/dev/dri") && await exists(swiftShader);
 const runtimeDir = Deno.env.get("XDG_RUNTIME_DIR") ?? await Deno.makeTempDir(); // Vulkan warns without one.
 
+/** Those of examples/ that run on Deno or Bun. */
+const programs = [...Deno.readDirSync("examples")].map(({ name }) => `examples/${name}`).filter((path) =>
+  path.endsWith(".ts")
+);
 /** Whose code blocks are run. */
 const EXAMPLES = ["src", "docs/token_merging.md", "docs/extending.md"];
 
