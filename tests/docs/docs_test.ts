@@ -48,7 +48,7 @@ test("every link leads to a file of this repository and to a heading in it, or o
 test("every page of docs/ and every example is in its index", async () => {
   for (const folder of ["docs", "examples"]) {
     const index = await readFile(join(ROOT, folder, "README.md"), "utf8");
-    const names = (await readdir(join(ROOT, folder))).filter((name) => /\.(md|ts|html)$/.test(name));
+    const names = (await readdir(join(ROOT, folder))).filter((name) => /\.(md|ts|js|html)$/.test(name));
     const missing = names.filter((name) => name !== "README.md" && !index.includes(`](${name})`));
     assert.deepEqual(missing, [], folder);
   }
