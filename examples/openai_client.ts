@@ -1,6 +1,6 @@
 /**
  * OpenAI's own client, talking to `deno task serve`:
- * `deno run -A examples/openai_client.ts http://127.0.0.1:7860 "a lemon"`, or with `bun run`.
+ * `deno run -A -c deno.dev.json examples/openai_client.ts http://127.0.0.1:7860 "a lemon"` (that file names the client).
  */
 import { writeFile } from "node:fs/promises";
 import process from "node:process";

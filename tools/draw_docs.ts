@@ -1,6 +1,6 @@
 /**
- * Draws the pictures of docs/token_merging.md from a real run of the embedded model: `deno run -A tools/draw_docs.ts`.
- * They are laid out as SVG and rendered by Chromium.
+ * Draws the pictures of docs/token_merging.md from a real run of the embedded model, laid out as SVG and
+ * rendered by Chromium: `deno run -A -c deno.dev.json tools/draw_docs.ts`.
  */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";

@@ -8,6 +8,8 @@ const swiftShader = "/usr/lib/chromium/vk_swiftshader_icd.json";
 const software = !Deno.env.has("VK_ICD_FILENAMES") && !await exists("/dev/dri") && await exists(swiftShader);
 const runtimeDir = Deno.env.get("XDG_RUNTIME_DIR") ?? await Deno.makeTempDir(); // Vulkan warns without one.
 
+/** With the packages of tests and builds, which deno.json lacks: `deno task generate` would download them. */
+const dev = ["--config", "deno.dev.json"];
 /** Those of examples/ that run on Deno or Bun. */
 const programs = [...Deno.readDirSync("examples")].map(({ name }) => `examples/${name}`).filter((path) =>
   path.endsWith(".ts")
@@ -22,6 +24,7 @@ const stages: [name: string, command: string[], env?: Environment][] = [
   ["types", [
     deno,
     "check",
+    ...dev,
     "--doc",
     "src",
     "tests",
@@ -34,11 +37,11 @@ const stages: [name: string, command: string[], env?: Environment][] = [
   ]],
   ["docstrings", [deno, "doc", "--lint", "src/mod.ts", "src/server/mod.ts"]],
   ["imports", [deno, "run", "-A", "tools/check_imports.ts"]],
-  ["kernels are those of asm/", [deno, "run", "-A", "asm/build.ts", "--check"]],
-  ["page is that of src/server/page", [deno, "run", "-A", "tools/build_page.ts", "--check"]],
+  ["page is that of src/server/page", [deno, "run", "-A", ...dev, "tools/build_page.ts", "--check"]],
+  ["kernels are those of asm/", [deno, "run", "-A", ...dev, "asm/build.ts", "--check"]],
   ["examples of docstrings and pages", [deno, "test", "-A", "--no-check", "--doc", ...EXAMPLES]],
   ["tests on Deno", [deno, "task", "test"]],
-  ["packages for Bun", [...bun, "install", "--no-save"]],
+  ["packages for Bun", [...bun, "run", "packages"]],
   [
     "tests on Bun",
     [...bun, "test", "--timeout", "600000", "tests/"],

@@ -63,7 +63,9 @@ test("every task and every script that a page names is there", async () => {
     for (const [, task] of text.matchAll(/deno(?:@2)? task ([a-z][\w:]*)/g)) {
       if (!Object.hasOwn(tasks, task)) missing.push(`${page}: deno task ${task}`);
     }
-    for (const [, name] of text.matchAll(/(?:deno run -A|bun(?:@1)? run) ([\w./:]+)/g)) {
+    for (
+      const [, name] of text.matchAll(/(?:deno run -A(?: -c deno.dev.json)?|bun(?:@1)? run) ([\w./:]+)/g)
+    ) {
       const there = name.includes("/") ? await exists(join(ROOT, name)) : Object.hasOwn(scripts, name);
       if (!there) missing.push(`${page}: ${name}`);
     }

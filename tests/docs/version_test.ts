@@ -13,20 +13,40 @@ test("package.json has the version, deno.json repeats it, VERSION reads it", asy
   assert.equal(VERSION, version);
 });
 
-test("packages that deno.json and package.json both name have one version, pinned exactly", async () => {
+/** Version by name of package, of the packages that a configuration's import map names. */
+async function imported(name: string): Promise<Record<string, string>> {
+  const { imports } = await json(name);
+  return Object.fromEntries(
+    Object.values<string>(imports).map((target) => /^npm:\/?((?:@[^/]+\/)?[^@/]+)@([^/]+)/.exec(target))
+      .filter((match) => match !== null).map(([, name, version]) => [name, version]),
+  );
+}
+
+test("deno.json and package.json name the same packages, pinned exactly, and none that only tests need", async () => {
   const { dependencies, devDependencies } = await json("package.json");
-  const named: Record<string, string> = { ...dependencies, ...devDependencies };
-  const { imports } = await json("deno.json");
-  const found = new Set<string>();
-  for (const [specifier, target] of Object.entries<string>(imports)) {
-    const match = /^npm:\/?((?:@[^/]+\/)?[^@/]+)@([^/]+)/.exec(target);
-    if (!match) continue;
-    const [, name, version] = match;
-    assert.equal(named[name], version, `${specifier} in deno.json`);
-    found.add(name);
+  assert.deepEqual(await imported("deno.json"), dependencies);
+  for (const [name, version] of Object.entries<string>(dependencies)) {
+    assert.match(version, /^\d+\.\d+\.\d+$/, name);
   }
-  for (const [name, version] of Object.entries(named)) assert.match(version, /^\d+\.\d+\.\d+$/, name);
-  const onlyBun = ["bun-types"];
-  const lacking = Object.keys(named).filter((name) => !found.has(name) && !onlyBun.includes(name));
-  assert.deepEqual(lacking, [], "in package.json, not in deno.json");
+  // `deno task` downloads them all before it draws a first picture: see tools/bun_packages.ts.
+  assert.equal(devDependencies, undefined, "belong into deno.dev.json");
 });
+
+test("deno.dev.json is deno.json, with more packages", async () => {
+  const users = await json("deno.json"), dev = await json("deno.dev.json");
+  for (const key of ["nodeModulesDir", "unstable", "exclude", "compilerOptions"]) {
+    assert.deepEqual(dev[key], users[key], key);
+  }
+  for (const [name, target] of Object.entries(users.imports)) assert.equal(dev.imports[name], target, name);
+});
+
+test("deno.lock has the packages of users alone", async () => {
+  const { specifiers } = await json("deno.lock");
+  const more = Object.keys(specifiers).filter((specifier) =>
+    Object.keys(devOnly).some((name) => specifier.startsWith(`npm:${name}@`))
+  );
+  assert.deepEqual(more, []);
+});
+
+const all = await imported("deno.dev.json"), users = await imported("deno.json");
+const devOnly = Object.fromEntries(Object.entries(all).filter(([name]) => !(name in users)));

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { decodePng } from "../../src/image/png.ts";
-import { bun, DENO, start } from "./run.ts";
+import { bun, DENO, DENO_DEV, start } from "./run.ts";
 
 const run = "Deno" in globalThis ? test : test.skip;
 
@@ -114,7 +114,7 @@ run(
         assert.equal(width, 96);
         assert.match(text.parameters, /Seed: 3/);
 
-        const out = await start(DENO, "openai_client.ts", { cwd, args: [`${url}/pictures`, "a lemon"] })
+        const out = await start(DENO_DEV, "openai_client.ts", { cwd, args: [`${url}/pictures`, "a lemon"] })
           .ended;
         assert.deepEqual(out.trim().split("\n"), ["lemon_0.png", "lemon_1.png", "lemon.png"]);
         for (const name of await readdir(cwd)) await checkPicture(join(cwd, name), 96, 96);

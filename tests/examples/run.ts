@@ -5,6 +5,12 @@ import { fileURLToPath } from "node:url";
 const EXAMPLES = new URL("../../examples/", import.meta.url);
 
 export const DENO: readonly string[] = [process.execPath, "run", "-A"];
+/** Deno with the packages of deno.dev.json. */
+export const DENO_DEV: readonly string[] = [
+  ...DENO,
+  "-c",
+  fileURLToPath(new URL("../../deno.dev.json", import.meta.url)),
+];
 
 /** Bun where it is installed, else the one that npm gives. */
 export function bun(): readonly string[] {
