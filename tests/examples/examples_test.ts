@@ -76,7 +76,8 @@ run("ratio_sheet.ts puts five ratios side by side", () =>
     const rows = out.trim().split("\n").slice(1, -1).map((line) => line.split(/\s+/));
     assert.deepEqual(rows.map(([ratio]) => ratio), ["0.00", "0.25", "0.50", "0.60", "0.75"]);
     assert.equal(rows[0][3], "Infinity");
-    for (const [, , , psnr] of rows.slice(1)) assert(Number(psnr) > 15, out);
+    // Pictures of two prompts are at 7 to 11 dB.
+    for (const [, , , psnr] of rows.slice(1)) assert(Number(psnr) > 12, out);
     await checkPicture(join(cwd, "sheet.png"), 5 * 64, 64);
   }));
 

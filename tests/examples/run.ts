@@ -42,9 +42,9 @@ export function start(
   child.stderr.on("data", (data) => err += data);
   const ended = new Promise<string>((resolve, reject) => {
     child.on("error", reject);
-    child.on("close", (code) => {
+    child.on("close", (code, signal) => {
       if (code === 0 || stopped) resolve(out);
-      else reject(new Error(`${example} ended with ${code}: ${err}`));
+      else reject(new Error(`${example} ended with ${code ?? signal}: ${out}${err}`));
     });
   });
   return {
