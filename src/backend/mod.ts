@@ -5,7 +5,6 @@
  */
 import type { Backend } from "./backend.ts";
 import { mayHaveGpu } from "./webgpu/bun.ts";
-import { inNode } from "./webgpu/node.ts";
 import type { BackendOptions } from "./wasm/backend.ts";
 
 export type { BackendOptions };
@@ -53,7 +52,7 @@ export async function createBackend(
   switch (device) {
     case "auto": {
       let reason = "no sign of a GPU";
-      if (!("Bun" in globalThis || inNode) || mayHaveGpu()) {
+      if (mayHaveGpu()) {
         try {
           const { createWebgpuBackend } = await import("./webgpu/backend.ts");
           return await createWebgpuBackend({ realOnly: true });

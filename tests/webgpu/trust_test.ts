@@ -84,10 +84,12 @@ if (hasGpu) {
     test("auto passes software adapters by, and says so", async () => {
       const b = await createBackend("auto", { threads: 1 });
       assert.equal(b.device, "cpu");
-      if (!("Bun" in globalThis)) {
-        assert.match(b.description, /expected a real one, found .*, which is software/);
-      }
+      assert.match(b.description, /expected a real one, found .*, which is software|no sign of a GPU/);
       await b.dispose();
+      await assert.rejects(
+        createWebgpuBackend({ realOnly: true }),
+        /expected a real one, found .*, which is software/,
+      );
     });
   }
 

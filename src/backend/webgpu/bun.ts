@@ -29,16 +29,29 @@ export async function bunGpu(): Promise<GPU | string> {
   }
 }
 
+const DEVICES = ["/dev/dri", "/dev/nvidia0", "/dev/dxg"];
+const VARIABLES = ["VK_ICD_FILENAMES", "VK_DRIVER_FILES"];
+
 /**
- * Whether `auto` should look for a GPU under Bun and Node: on Linux it loads neither the package, 20 MB of it,
- * nor Vulkan, which warns, where there is no device file.
+ * Whether `auto` should look for a GPU: on Linux it loads neither the package, 20 MB of it, nor Vulkan where there
+ * is no device file. Vulkan warns there, and of programs on Deno 2.9 whose worker asked it for an adapter about
+ * every twentieth ends with a segmentation fault, its work done.
  */
 export function mayHaveGpu(): boolean {
   if (process?.platform !== "linux") return true;
+  const { Deno } = globalThis as { Deno?: { permissions: Permissions } };
+  // Where Deno would have to ask for leave to look, it may ask for an adapter instead, which needs none.
+  const may = (...descriptors: Descriptor[]) =>
+    !Deno || descriptors.every((d) => Deno.permissions.querySync(d).state === "granted");
+  if (!may(...DEVICES.map((path) => ({ name: "read", path } as const)))) return true;
+  if (!may(...VARIABLES.map((variable) => ({ name: "env", variable } as const)))) return true;
   const { existsSync } = process.getBuiltinModule("node:fs");
-  const { VK_ICD_FILENAMES, VK_DRIVER_FILES } = process.env;
-  return Boolean(VK_ICD_FILENAMES || VK_DRIVER_FILES) ||
-    ["/dev/dri", "/dev/nvidia0", "/dev/dxg"].some(existsSync);
+  return VARIABLES.some((name) => process.env[name]) || DEVICES.some((path) => existsSync(path));
+}
+
+type Descriptor = { name: "read"; path: string } | { name: "env"; variable: string };
+interface Permissions {
+  querySync(descriptor: Descriptor): { state: string };
 }
 
 /**
