@@ -14,23 +14,22 @@ const dev = ["--config", "deno.dev.json"];
 const programs = [...Deno.readDirSync("examples")].map(({ name }) => `examples/${name}`).filter((path) =>
   path.endsWith(".ts")
 );
-/** Whose code blocks are run. */
+/** Whose code blocks are whole programs, and are run. */
 const EXAMPLES = ["src", "docs/token_merging.md", "docs/extending.md"];
 
 const stages: [name: string, command: string[], env?: Environment][] = [
   ["format", [deno, "fmt", "--check"]],
   ["lint", [deno, "lint", "src", "tests", "bench", "tools", "examples"]],
-  // With the code blocks of docstrings and pages.
+  // With the code blocks.
   ["types", [
     deno,
     "check",
     ...dev,
     "--doc",
-    "src",
+    ...EXAMPLES,
     "tests",
     "bench",
     "tools",
-    "docs",
     "README.md",
     "asm/build.ts",
     ...programs,
