@@ -54,6 +54,15 @@ test("every page of docs/ and every example is in its index", async () => {
   }
 });
 
+test("every example is run by a test", async () => {
+  const tests = await readdir(join(ROOT, "tests/examples"));
+  const text = (await Promise.all(tests.map((name) => readFile(join(ROOT, "tests/examples", name), "utf8"))))
+    .join();
+  const programs = (await readdir(join(ROOT, "examples"))).filter((name) => /\.(ts|js|html)$/.test(name));
+  assert(programs.length > 5);
+  assert.deepEqual(programs.filter((name) => !text.includes(`"${name}"`) && !text.includes(`/${name}`)), []);
+});
+
 test("every task and every script that a page names is there", async () => {
   const { tasks } = JSON.parse(await readFile(join(ROOT, "deno.json"), "utf8"));
   const { scripts } = JSON.parse(await readFile(join(ROOT, "package.json"), "utf8"));
