@@ -38,7 +38,15 @@ const stages: [name: string, command: string[], env?: Environment][] = [
   ["imports", [deno, "run", "-A", "tools/check_imports.ts"]],
   ["page is that of src/server/page", [deno, "run", "-A", ...dev, "tools/build_page.ts", "--check"]],
   ["kernels are those of asm/", [deno, "run", "-A", ...dev, "asm/build.ts", "--check"]],
-  ["examples of docstrings and pages", [deno, "test", "-A", "--no-check", "--doc", ...EXAMPLES]],
+  ["examples of docstrings and pages", [
+    deno,
+    "test",
+    "-A",
+    "--no-check",
+    "--parallel",
+    "--doc",
+    ...EXAMPLES,
+  ]],
   ["tests on Deno", [deno, "task", "test"]],
   ["packages for Bun", [...bun, "run", "packages"]],
   [
