@@ -1,10 +1,16 @@
-/** Runs `body` with another `navigator.gpu`. */
+import process from "node:process";
+
+/** Runs `body` with another `navigator.gpu`, for which `auto` looks also where there is no device file. */
 export async function withGpu<T>(gpu: unknown, body: () => Promise<T>): Promise<T> {
   const own = Object.getOwnPropertyDescriptor(navigator, "gpu");
+  const { TOME_GPU } = process.env;
   Object.defineProperty(navigator, "gpu", { value: gpu, configurable: true });
+  process.env.TOME_GPU = "1";
   try {
     return await body();
   } finally {
+    if (TOME_GPU === undefined) delete process.env.TOME_GPU;
+    else process.env.TOME_GPU = TOME_GPU;
     if (own) Object.defineProperty(navigator, "gpu", own);
     else delete (navigator as { gpu?: unknown }).gpu;
   }

@@ -30,7 +30,8 @@ export async function bunGpu(): Promise<GPU | string> {
 }
 
 const DEVICES = ["/dev/dri", "/dev/nvidia0", "/dev/dxg"];
-const VARIABLES = ["VK_ICD_FILENAMES", "VK_DRIVER_FILES"];
+/** Who sets one of them expects a driver; the third says no more than that. */
+const VARIABLES = ["VK_ICD_FILENAMES", "VK_DRIVER_FILES", "TOME_GPU"];
 
 /**
  * Whether `auto` should look for a GPU: on Linux it loads neither the package, 20 MB of it, nor Vulkan where there
