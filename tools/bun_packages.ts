@@ -1,6 +1,6 @@
 /**
  * Installs for Bun what package.json names and, beside it, what only tests, benchmarks and builds need: the packages
- * that deno.dev.json has more than deno.json. They are not in package.json, since whoever draws a first picture with
+ * that deno.dev.json has more than deno.json. Most are not in package.json, since whoever draws a first picture with
  * `deno task` would download them all. `bun run packages`
  */
 import { spawnSync } from "node:child_process";
