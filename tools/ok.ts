@@ -6,7 +6,7 @@ type Environment = Record<string, string>;
 // Dawn, which Bun and Chromium have, refuses Mesa's llvmpipe; wgpu, which Deno has, takes it.
 const swiftShader = "/usr/lib/chromium/vk_swiftshader_icd.json";
 const software = !Deno.env.has("VK_ICD_FILENAMES") && !await exists("/dev/dri") && await exists(swiftShader);
-const runtimeDir = Deno.env.get("XDG_RUNTIME_DIR") ?? await Deno.makeTempDir(); // Vulkan warns without one.
+const runtimeDir = Deno.env.get("XDG_RUNTIME_DIR") || await Deno.makeTempDir(); // Vulkan warns without one.
 
 /** With the packages of tests and builds, which deno.json lacks: `deno task generate` would download them. */
 const dev = ["--config", "deno.dev.json"];
