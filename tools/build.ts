@@ -1,6 +1,6 @@
 /**
  * Writes dist/: `deno task build`. The modules for a URL (`tome-edge.js`, `tome.js`), the programs of the npm package
- * (`server.js`, `cli.js`) and of Cloudflare's runtime (`workerd.js`), their declarations, and the embedded model beside them.
+ * (`server.js` with its `picture_worker.js`, `cli.js`) and of Cloudflare's runtime (`workerd.js`), their declarations, and the embedded model beside them.
  */
 import { cp, mkdir, rm, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -31,8 +31,10 @@ export async function build({ types = true }: { types?: boolean } = {}): Promise
   const main = await bundleAll("tome-edge.js");
   const server = await bundleProgram("server.js", "src/server/mod.ts", {
     elsewhere: MAIN,
+    replaced: ["src/server/images/start_worker.ts"],
     exports: { "tome-edge.js": main.exports },
   });
+  const pictures = await bundleProgram("picture_worker.js", "src/server/images/worker.ts");
   const cli = await bundleProgram("cli.js", "src/cli/main.ts", {
     elsewhere: { ...MAIN, "src/server/serve.ts": "./server.js" },
     exports: { "tome-edge.js": main.exports, "server.js": server.exports },
@@ -41,7 +43,7 @@ export async function build({ types = true }: { types?: boolean } = {}): Promise
   await esbuild.stop();
   const packages = [...new Set(bundles.flatMap((bundle) => bundle.packages))].sort();
   return [
-    ...[...bundles, server, cli].flatMap((bundle) => bundle.outputs),
+    ...[...bundles, server, pictures, cli].flatMap((bundle) => bundle.outputs),
     { name: "LICENSES.txt", contents: await licences(packages) },
     ...types
       ? [

@@ -37,6 +37,8 @@ const entries = [
   "src/pipeline/edge.ts",
   "src/pipeline/embedded_model_bundled.ts",
   "src/pipeline/start_worker_bundled.ts",
+  "src/server/images/worker.ts",
+  "src/server/images/start_worker_bundled.ts",
   "src/backend/wasm/kernel_bytes_bundled.ts",
   "bench/run.ts",
 ];

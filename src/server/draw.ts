@@ -1,9 +1,9 @@
 import { AbortError } from "../errors.ts";
-import { resizePicture } from "../image/resize.ts";
-import type { GenerateOptions } from "../pipeline/options.ts";
-import type { Drawing } from "./drawing.ts";
+import type { GenerateOptions, Picture } from "../pipeline/options.ts";
+import type { Drawing, DrawnPicture } from "./drawing.ts";
 import { drawSize } from "./draw_size.ts";
 import { HttpError } from "./errors.ts";
+import type { Pictures } from "./images/pictures.ts";
 import type { ModelEntry, Models } from "./models.ts";
 import type { Job } from "./queue.ts";
 
@@ -18,6 +18,7 @@ export interface Pass {
 export interface DrawInput {
   job: Job;
   models: Models;
+  pictures: Pictures;
   model: ModelEntry;
   /** Passes before and after this one count into the job's progress. */
   pass?: { index: number; of: number };
@@ -28,7 +29,7 @@ export interface DrawInput {
 /** Runs one pass within a job. Throws what `generate` throws; the job's own reason where that stopped it. */
 export async function draw(
   { options, upscale }: Pass,
-  { job, models, model, pass = { index: 0, of: 1 }, signal }: DrawInput,
+  { job, models, pictures, model, pass = { index: 0, of: 1 }, signal }: DrawInput,
 ): Promise<Drawing> {
   job.signal.throwIfAborted();
   const pipeline = await models.use(model);
@@ -39,29 +40,34 @@ export async function draw(
   };
   const size = drawSize(wanted, info, upscale);
   const { width, height } = size;
-  const image = options.image && resizePicture(options.image, { width, height });
-  const mask = options.mask && resizePicture(options.mask, { width, height });
+  const fit = (picture: Picture | undefined) =>
+    picture && (picture.width !== width || picture.height !== height)
+      ? pictures.resize(picture, { width, height })
+      : picture;
+  const image = await fit(options.image), mask = await fit(options.mask);
   const stop = signal ? AbortSignal.any([job.signal, signal]) : job.signal;
   try {
     for await (const step of pipeline.steps({ ...options, width, height, image, mask, signal: stop })) {
       job.report(step, (pass.index + step.index / step.total) / pass.of);
       if (!step.result) continue;
       const { images, stats, warnings } = step.result;
-      const pictures = images.map((image, i) => {
-        const scaled = size.scaled ? resizePicture(image, wanted) : image;
+      const drawn: DrawnPicture[] = [];
+      for (const [i, image] of images.entries()) {
+        const scaled = size.scaled ? await pictures.resize(image, wanted) : image;
         const parameters = size.scaled
           ? `${image.text.parameters}, Scaled to: ${wanted.width}x${wanted.height} (Lanczos)`
           : image.text.parameters;
-        return {
+        drawn.push({
           width: scaled.width,
           height: scaled.height,
           data: scaled.data,
           seed: stats.seed + i,
           drawn: { width, height },
           text: { ...image.text, parameters },
-        };
-      });
-      return { pictures, stats: [stats], warnings };
+        });
+      }
+      job.signal.throwIfAborted();
+      return { pictures: drawn, stats: [stats], warnings };
     }
   } catch (error) {
     if (job.signal.aborted && error instanceof AbortError) throw job.signal.reason;

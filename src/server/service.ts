@@ -1,6 +1,7 @@
 import { type CheckOptions, checkPass } from "./check.ts";
 import type { Pass } from "./draw.ts";
 import { HostedFiles } from "./files.ts";
+import { Pictures } from "./images/pictures.ts";
 import { type ModelEntry, Models } from "./models.ts";
 import { DEFAULTS, type ServerOptions, type Settled } from "./options.ts";
 import { type Job, type JobOptions, Queue } from "./queue.ts";
@@ -26,6 +27,8 @@ export class Service {
   readonly queue: Queue;
   /** @internal Pictures to fetch. */
   readonly files: HostedFiles;
+  /** @internal Writes, reads and scales pictures. */
+  readonly pictures: Pictures;
   /** @internal Told of each job that ended. */
   readonly onEnd: Set<(job: Job) => void> = new Set();
   /** @internal May refuse a job before it is queued, by throwing. */
@@ -50,6 +53,7 @@ export class Service {
       maxSeconds: options.maxSeconds,
       onEnd: (job) => this.onEnd.forEach((listener) => listener(job)),
     });
+    this.pictures = new Pictures({ log: options.log ?? (() => {}) });
     this.files = new HostedFiles({ maxBytes: options.fileBytes, keepSeconds: options.fileSeconds });
   }
 
@@ -60,7 +64,7 @@ export class Service {
 
   /** Loads the first model, so that the first request need not wait for it. */
   async load(): Promise<void> {
-    await this.models.use(this.models.current);
+    await Promise.all([this.models.use(this.models.current), this.pictures.load()]);
     this.#ready = true;
   }
 
@@ -82,6 +86,6 @@ export class Service {
   async close(graceSeconds = 30): Promise<void> {
     this.#ready = false;
     await this.queue.close(graceSeconds);
-    await this.models.dispose();
+    await Promise.all([this.models.dispose(), this.pictures.close()]);
   }
 }

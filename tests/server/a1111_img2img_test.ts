@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { decodePng, encodePng } from "../../src/image/png.ts";
 import { base64 } from "../../src/server/images/base64.ts";
-import { inpainting } from "../../src/server/a1111/inpaint.ts";
+import { finishInpainting, startInpainting } from "../../src/server/images/inpaint.ts";
 import { assertEffects, draw, type Json, type Row } from "./a1111.ts";
 import { bytesOf, startApp, type Started } from "./app.ts";
 
@@ -122,27 +122,27 @@ test("the area of an inpainting at full resolution, and the colours that fill a 
     inpaint_full_res_padding: 2,
     inpainting_mask_invert: 0,
   };
-  const { image: part, finish } = inpainting(red, square, options);
+  const { image: part, ...rest } = startInpainting(red, square, options);
   assert.deepEqual([part.width, part.height], [12, 12]);
-  const done = finish(paint(64, 64, () => GREEN));
+  const done = finishInpainting(paint(64, 64, () => GREEN), rest);
   assert.deepEqual([done.width, done.height], [32, 32]);
   assert.deepEqual([...done.data.subarray((16 * 32 + 8) * 4, (16 * 32 + 8) * 4 + 3)], GREEN);
   assert.deepEqual([...done.data.subarray(0, 3)], RED);
   // An area that is wider than it is high, at the edge, keeps the aspect and stays inside.
   const wide = paint(64, 32, (x, y) => x > 56 && y < 4 ? WHITE : BLACK);
-  const other = inpainting(paint(64, 32, () => RED), wide, {
+  const other = startInpainting(paint(64, 32, () => RED), wide, {
     ...options,
     width: 128,
     inpaint_full_res_padding: 0,
   });
   assert.deepEqual([other.image.width, other.image.height], [8, 4]);
   // Where nothing is masked, the whole picture is taken.
-  const none = inpainting(red, paint(32, 32, () => BLACK), options);
+  const none = startInpainting(red, paint(32, 32, () => BLACK), options);
   assert.deepEqual([none.image.width, none.image.height], [64, 64]);
 
   const hole = paint(64, 64, (x, y) => Math.hypot(x - 32, y - 32) < 10 ? GREEN : RED);
   const round = paint(64, 64, (x, y) => Math.hypot(x - 32, y - 32) < 12 ? WHITE : BLACK);
-  const filled = inpainting(hole, round, { ...options, inpainting_fill: 0, inpaint_full_res: false });
+  const filled = startInpainting(hole, round, { ...options, inpainting_fill: 0, inpaint_full_res: false });
   const centre = (32 * 64 + 32) * 4;
   const [r, g] = filled.image.data.subarray(centre, centre + 2);
   assert(r > 180 && g < 20, `${r}, ${g}`);
@@ -159,7 +159,7 @@ test("a wide blur of a large mask is nearly that of a small one, and does not ta
     inpaint_full_res_padding: 0,
     inpainting_mask_invert: 0,
   };
-  const { mask } = inpainting(big, big, options);
+  const { mask } = startInpainting(big, big, options);
   // The integral of a Gaussian, 0, 1 and 2 standard deviations from the edge.
   for (const [x, share] of [[512, 0.5], [576, 0.1587], [640, 0.0228], [448, 0.8413]]) {
     const found = mask.data[(300 * 1024 + x) * 4] / 255;

@@ -162,15 +162,16 @@ export async function bundleWorkerd(
 
 /**
  * A program of the npm package: packages stay imports, and so do the modules that another file of dist/ exports.
- * `elsewhere` tells which modules those are, and `exports` what the other file has.
+ * `elsewhere` tells which modules those are, and `exports` what the other file has; `replaced` are as in `bundled`.
  */
 export async function bundleProgram(
   name: string,
   entry: string,
-  { elsewhere, exports }: {
-    elsewhere: Readonly<Record<string, string>>;
-    exports: Readonly<Record<string, readonly string[]>>;
-  },
+  { elsewhere = {}, exports = {}, replaced = [] }: {
+    elsewhere?: Readonly<Record<string, string>>;
+    exports?: Readonly<Record<string, readonly string[]>>;
+    replaced?: readonly string[];
+  } = {},
 ): Promise<Bundled> {
   const files = new Map(Object.entries(elsewhere).map(([path, by]) => [inRoot(path), by]));
   const others: esbuild.Plugin = {
@@ -195,7 +196,7 @@ export async function bundleProgram(
       sourcemap: false,
       target: "es2022",
       banner: { js: NOTICE },
-      plugins: [others, texts],
+      plugins: [others, bundled(replaced, VERSION), texts],
     }),
   );
   const code = program.outputs[0].contents;

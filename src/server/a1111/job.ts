@@ -1,10 +1,10 @@
 import { AbortError } from "../../errors.ts";
 import { formatParameters } from "../../image/parameters.ts";
-import { crop, type Pixels, resizePicture } from "../../image/resize.ts";
 import type { GenerateOptions, Picture } from "../../pipeline/options.ts";
 import { VERSION } from "../../version.ts";
 import { draw } from "../draw.ts";
 import type { Drawing, DrawnPicture } from "../drawing.ts";
+import type { Pictures } from "../images/pictures.ts";
 import type { ModelEntry } from "../models.ts";
 import type { Job } from "../queue.ts";
 import type { Service } from "../service.ts";
@@ -12,7 +12,7 @@ import type { Service } from "../service.ts";
 /** One call of the pipeline, and what becomes of its pictures. */
 export interface Round {
   options: Omit<GenerateOptions, "signal" | "onStep">;
-  finish?: (picture: Picture) => Picture;
+  finish?: (picture: Picture) => Promise<Picture>;
   /** Draws every picture once more, larger; with strength 0 it is scaled only. */
   hires?:
     & { width: number; height: number; steps: number; strength: number; text: string }
@@ -37,7 +37,11 @@ export const controls: WeakMap<Job, Controls> = new WeakMap();
 export async function drawRounds(
   job: Job,
   rounds: readonly Round[],
-  { service: { models }, model, upscale }: { service: Service; model: ModelEntry; upscale: boolean },
+  { service: { models, pictures: work }, model, upscale }: {
+    service: Service;
+    model: ModelEntry;
+    upscale: boolean;
+  },
 ): Promise<Drawing> {
   let controller = new AbortController();
   const control: Controls = { interrupted: false, skipped: false, stop: () => controller.abort() };
@@ -50,13 +54,14 @@ export async function drawRounds(
     const pass = { index: index++, of };
     job.step = undefined;
     try {
-      const input = { job, models, model, pass, signal: controller.signal };
+      const input = { job, models, pictures: work, model, pass, signal: controller.signal };
       return { drawn: await draw({ options, upscale }, input), whole: true };
     } catch (error) {
       if (!(controller.signal.aborted && error instanceof AbortError)) throw error;
       const what = control.interrupted ? "interrupted" : "skipped";
       const warnings = [`${what}: the picture is what there was of it`];
-      return { drawn: { pictures: unfinished(job, options, model), stats: [], warnings }, whole: false };
+      const pictures = await unfinished(job, options, { work, model });
+      return { drawn: { pictures, stats: [], warnings }, whole: false };
     }
   };
   for (const { options, finish, hires } of rounds) {
@@ -67,7 +72,7 @@ export async function drawRounds(
     if (hires && first.whole) {
       const larger: DrawnPicture[] = [];
       for (const picture of pictures) {
-        const image = cover(picture, hires);
+        const image = await work.cover(picture, hires);
         const text = { ...picture.text, parameters: picture.text.parameters + hires.text };
         let drawn: DrawnPicture = { ...picture, ...image, text };
         if (hires.strength > 0 && !control.interrupted) {
@@ -86,10 +91,11 @@ export async function drawRounds(
       pictures = larger;
     }
     for (const picture of pictures) {
-      const { width, height, data } = finish ? finish(picture) : picture;
+      const { width, height, data } = finish ? await finish(picture) : picture;
       drawing.pictures.push({ ...picture, width, height, data: new Uint8ClampedArray(data) });
     }
   }
+  job.signal.throwIfAborted();
   return drawing;
 }
 
@@ -98,22 +104,16 @@ function add(to: Drawing, { stats, warnings }: Drawing): void {
   for (const warning of warnings) if (!to.warnings.includes(warning)) to.warnings.push(warning);
 }
 
-/** Scaled until it covers the size, and cut to it around its middle. */
-function cover(picture: Picture, { width, height }: { width: number; height: number }): Pixels {
-  const scale = Math.max(width / picture.width, height / picture.height);
-  const whole = resizePicture(picture, {
-    width: Math.max(width, Math.round(picture.width * scale)),
-    height: Math.max(height, Math.round(picture.height * scale)),
-  });
-  return crop(whole, { x: (whole.width - width) >> 1, y: (whole.height - height) >> 1, width, height });
-}
-
-function unfinished(job: Job, options: Round["options"], model: ModelEntry): DrawnPicture[] {
+async function unfinished(
+  job: Job,
+  options: Round["options"],
+  { work, model }: { work: Pictures; model: ModelEntry },
+): Promise<DrawnPicture[]> {
   const { width, height } = options as { width: number; height: number };
-  return (job.step?.preview() ?? []).map((preview, i) => {
-    const { data } = resizePicture(preview, { width, height });
+  return await Promise.all((job.step?.preview() ?? []).map(async (preview, i) => {
+    const { data } = await work.resize(preview, { width, height });
     const drawn = { width: preview.width, height: preview.height }, seed = options.seed! + i;
     const parameters = formatParameters({ ...options, ...drawn, seed, model: model.id, version: VERSION });
     return { width, height, data, seed, drawn, text: { parameters } };
-  });
+  }));
 }

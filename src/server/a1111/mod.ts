@@ -10,8 +10,6 @@ import { HttpError } from "../errors.ts";
 import { untilDone } from "../follow.ts";
 import { headerList } from "../header.ts";
 import { base64 } from "../images/base64.ts";
-import { decodeBase64Image } from "../images/decode.ts";
-import { encodeImage } from "../images/encode.ts";
 import { firstPreview } from "../images/preview.ts";
 import type { Service } from "../service.ts";
 import { conform, readJson } from "../validate.ts";
@@ -28,7 +26,7 @@ const PngInfoSchema = z.looseObject({ image: z.string() });
 
 export function a1111(service: Service): Hono<AppEnv> {
   const app = new Hono<AppEnv>();
-  const { models, queue } = service;
+  const { models, pictures, queue } = service;
   let settings = defaultSettings(models);
   const adopt = (next: Settings) => {
     settings = next;
@@ -52,7 +50,7 @@ export function a1111(service: Service): Hono<AppEnv> {
     const images = [];
     for (const picture of body.send_images ? drawing.pictures : []) {
       const format = formatOf(plan.settings), quality = plan.settings.jpeg_quality;
-      images.push(base64(await encodeImage(picture, { format, quality, text: picture.text })));
+      images.push(base64(await service.pictures.encode(picture, { format, quality, text: picture.text })));
     }
     return { images, info: JSON.stringify(infoOf(drawing, { job, body, plan })) };
   }
@@ -117,11 +115,12 @@ export function a1111(service: Service): Hono<AppEnv> {
   app.post("/png-info", async (c) => {
     const { image } = await readJson(c.req.raw, PngInfoSchema, 422);
     try {
-      const { parameters = "" } = await decodeBase64Image(image, {
+      const { parameters = "" } = await service.pictures.decodeBase64(image, {
         maxPixels: 4 * service.options.maxPixels,
       });
       return c.json({ info: parameters, items: { parameters }, parameters: fieldsOf(parameters) });
     } catch (cause) {
+      if (cause instanceof HttpError) throw cause;
       const options = { code: "Invalid encoded image", param: "image", cause };
       throw new HttpError(422, (cause as Error).message, options);
     }

@@ -1,11 +1,9 @@
 import type { Picture } from "../../pipeline/options.ts";
 import type { SamplerName } from "../../samplers/sampler.ts";
 import { HttpError } from "../errors.ts";
-import { decodeBase64Image } from "../images/decode.ts";
 import type { ModelEntry } from "../models.ts";
 import type { Service } from "../service.ts";
 import { hiresFields } from "./infotext.ts";
-import { inpainting } from "./inpaint.ts";
 import type { Round } from "./job.ts";
 import {
   type Common,
@@ -115,17 +113,34 @@ export async function planImg2Img(body: Img2Img, context: Context): Promise<Plan
   if (batchSize !== body.batch_size && body.batch_size !== 1) plan.ignored.push("batch_size");
   const count = { ...options, n: batchSize * body.n_iter, strength };
   service.check({ options: count, upscale: body.upscale }, { model, names: NAMES, status: 422 });
+  const parts: ({ image: Picture; mask?: Picture } & Pick<Round, "finish">)[] = [];
+  for (const image of initial) parts.push(mask ? await inpaint(image, mask, { body, service }) : { image });
   const rounds: Round[] = [];
   for (let i = 0; i < body.n_iter; i++) {
-    for (const [j, picture] of initial.entries()) {
+    for (const [j, { image, mask, finish }] of parts.entries()) {
       const seed = plan.seed + i * batchSize + j, n = initial.length > 1 ? 1 : batchSize;
-      const { image, mask: part, finish } = mask
-        ? inpainting(picture, mask, body)
-        : { image: picture, mask: undefined, finish: undefined };
-      rounds.push({ options: { ...options, n, seed, strength, image, mask: part }, finish });
+      rounds.push({ options: { ...options, n, seed, strength, image, mask }, finish });
     }
   }
   return { ...plan, rounds, batchSize };
+}
+
+async function inpaint(
+  picture: Picture,
+  given: Picture,
+  { body, service: { pictures } }: { body: Img2Img; service: Service },
+) {
+  const { width, height, mask_blur, inpainting_fill, inpaint_full_res } = body;
+  const { image, mask, base, area } = await pictures.startInpainting(picture, given, {
+    ...{ width, height, mask_blur, inpainting_fill, inpaint_full_res },
+    inpaint_full_res_padding: body.inpaint_full_res_padding,
+    inpainting_mask_invert: body.inpainting_mask_invert,
+  });
+  return {
+    image,
+    mask,
+    finish: (drawn: Picture) => pictures.finishInpainting(drawn, { base, area, mask }),
+  };
 }
 
 /** What both kinds of request have in common. */
@@ -158,10 +173,11 @@ function prepare(body: Common, kind: "txt2img" | "img2img", context: Context) {
   return { model, settings, ignored, seed, sampler, options, warnings: merging.warnings };
 }
 
-async function read(text: string, param: string, { options }: Service): Promise<Picture> {
+async function read(text: string, param: string, { options, pictures }: Service): Promise<Picture> {
   try {
-    return await decodeBase64Image(text, { maxPixels: 4 * options.maxPixels });
+    return await pictures.decodeBase64(text, { maxPixels: 4 * options.maxPixels });
   } catch (cause) {
+    if (cause instanceof HttpError) throw cause;
     throw new HttpError(422, (cause as Error).message, { code: "Invalid encoded image", param, cause });
   }
 }

@@ -36,6 +36,20 @@ const CODECS = {
   ],
 } as const;
 
+export type CodecFiles = Record<keyof typeof CODECS, string>;
+
+/** Where the WebAssembly is, for a worker: on Bun, only the main thread can find it in all cases. */
+export function codecFiles(): CodecFiles {
+  return Object.fromEntries(Object.entries(CODECS).map(([name, [, wasm]]) => [name, wasm()])) as CodecFiles;
+}
+
+let files: CodecFiles | undefined;
+
+/** In a worker: what `codecFiles` says on the main thread. */
+export function useCodecFiles(found: CodecFiles): void {
+  files = found;
+}
+
 const ready = new Map<keyof typeof CODECS, Promise<unknown>>();
 
 export const encodeJpeg = (picture: RawPicture, quality: number) =>
@@ -65,7 +79,8 @@ async function load(name: keyof typeof CODECS): Promise<unknown> {
   };
   const [importCodec, wasm] = CODECS[name];
   const codec = await importCodec() as unknown as Codec<unknown>;
-  await codec.init(await WebAssembly.compile(new Uint8Array(await readFile(fileURLToPath(wasm())))), {
+  const file = fileURLToPath(files?.[name] ?? wasm());
+  await codec.init(await WebAssembly.compile(new Uint8Array(await readFile(file))), {
     printErr: () => {}, // what is wrong with a file is ours to say
   });
   return codec.default;

@@ -14,8 +14,6 @@ import { HttpError, toHttpError } from "../errors.ts";
 import { news, untilDone } from "../follow.ts";
 import { headerList } from "../header.ts";
 import { base64 } from "../images/base64.ts";
-import { decodeImage } from "../images/decode.ts";
-import { encodeImage } from "../images/encode.ts";
 import type { Job } from "../queue.ts";
 import type { Service } from "../service.ts";
 import { toTokenMerging } from "../token_merging.ts";
@@ -104,10 +102,10 @@ async function answer(c: Context<AppEnv>, service: Service, asked: Asked): Promi
     dialect: "openai",
     images: n,
     request: body,
-    work: (job) => draw(pass, { job, models: service.models, model }),
+    work: (job) => draw(pass, { job, models: service.models, pictures: service.pictures, model }),
   });
   const encode = (picture: Drawing["pictures"][number]) =>
-    encodeImage(picture, { format, quality, text: picture.text });
+    service.pictures.encode(picture, { format, quality, text: picture.text });
   const about = ({ width, height }: { width: number; height: number }) => ({
     size: `${width}x${height}`,
     quality: "auto",
@@ -137,7 +135,7 @@ async function answer(c: Context<AppEnv>, service: Service, asked: Asked): Promi
         const [picture] = preview();
         await send({
           type: `${kind}.partial_image`,
-          b64_json: base64(await encodeImage(picture, { format, quality })),
+          b64_json: base64(await service.pictures.encode(picture, { format, quality })),
           partial_image_index: sent++,
           created_at: seconds(),
           ...about(picture),
@@ -256,8 +254,9 @@ async function readForm(
     if (typeof value === "string") throw wrong(name!, "a file", "text");
     try {
       const bytes = new Uint8Array(await value.arrayBuffer());
-      return await decodeImage(bytes, { maxPixels: 4 * service.options.maxPixels });
+      return await service.pictures.decode(bytes, { maxPixels: 4 * service.options.maxPixels });
     } catch (cause) {
+      if (cause instanceof HttpError) throw cause;
       throw new HttpError(400, (cause as Error).message, { code: "invalid_image", param: name, cause });
     }
   };
@@ -267,20 +266,12 @@ async function readForm(
   if (mask && (mask.width !== image.width || mask.height !== image.height)) {
     throw wrong("mask", `the size of image, ${image.width}x${image.height}`, `${mask.width}x${mask.height}`);
   }
-  const transparent = image.data.some((value, i) => i % 4 === 3 && value < 255);
   return {
     body,
     image,
-    mask: mask ? editMask(mask) : transparent ? editMask(image) : undefined,
+    mask: await service.pictures.editMask(mask ?? image, { needed: mask !== undefined }),
     more: form.getAll("image").length + form.getAll("image[]").length > 1,
   };
-}
-
-/** OpenAI edits where the mask, or the picture itself, is transparent; the engine where it is white. */
-function editMask({ width, height, data }: Picture): Picture {
-  const out = new Uint8ClampedArray(data.length).fill(255);
-  for (let p = 0; p < data.length; p += 4) out.fill(255 - data[p + 3], p, p + 3);
-  return { width, height, data: out };
 }
 
 function wrong(param: string, expected: string, found: string): HttpError {

@@ -13,7 +13,6 @@ import { draw } from "../draw.ts";
 import { problem } from "../error_shapes.ts";
 import { HttpError, toHttpError } from "../errors.ts";
 import { news, untilDone } from "../follow.ts";
-import { decodeBase64Image } from "../images/decode.ts";
 import type { Job } from "../queue.ts";
 import type { Service } from "../service.ts";
 import { toTokenMerging } from "../token_merging.ts";
@@ -74,7 +73,7 @@ export function plain(service: Service): OpenAPIHono<AppEnv> {
     c.header("server-timing", `text;dur=${ms(text)}, denoise;dur=${ms(denoise)}, decode;dur=${ms(decode)}`);
     const file = asked.get(job)!;
     if (kind === "json") return c.json(await toResult(job, { service, file, withBytes: false }));
-    return c.body(await encodePicture(drawing.pictures[0], file), 200, {
+    return c.body(await encodePicture(drawing.pictures[0], file, service), 200, {
       "content-type": `image/${file.format}`,
     });
   });
@@ -150,8 +149,9 @@ async function submit(service: Service, body: Generate, detached: boolean): Prom
   const picture = async (name: "image" | "mask") => {
     if (body[name] === undefined) return undefined;
     try {
-      return await decodeBase64Image(body[name], { maxPixels: 4 * service.options.maxPixels });
+      return await service.pictures.decodeBase64(body[name], { maxPixels: 4 * service.options.maxPixels });
     } catch (cause) {
+      if (cause instanceof HttpError) throw cause;
       throw new HttpError(400, (cause as Error).message, { code: "invalid_image", param: name, cause });
     }
   };
@@ -181,7 +181,7 @@ async function submit(service: Service, body: Generate, detached: boolean): Prom
     images: body.n ?? 1,
     detached,
     request,
-    work: (job) => draw(pass, { job, models: service.models, model }),
+    work: (job) => draw(pass, { job, models: service.models, pictures: service.pictures, model }),
   });
   const { format = "png", quality, previews = false } = body;
   asked.set(job, { format, quality, previews });
@@ -190,7 +190,7 @@ async function submit(service: Service, body: Generate, detached: boolean): Prom
 
 /** The events of a job. The stream's end is the job's; who leaves it no longer follows. */
 function events(c: Context<AppEnv>, job: Job, service: Service): Response {
-  const { previews, ...file } = asked.get(job) ?? PLAIN;
+  const { previews, ...file } = asked.get(job) ?? PLAIN, { pictures } = service;
   c.header("x-accel-buffering", "no"); // proxies would hold the events back
   return streamSSE(c, async (stream) => {
     let id = 0;
@@ -201,7 +201,7 @@ function events(c: Context<AppEnv>, job: Job, service: Service): Response {
     for await (const item of updates) {
       if (stream.aborted) break;
       if (item.type === "alive") await stream.write(": alive\n\n");
-      else if (item.type === "step") await send("step", toStep(job, item.step, previews));
+      else if (item.type === "step") await send("step", await toStep(job, item.step, { pictures, previews }));
       else {await send("queued", {
           id: job.id,
           position: item.position,

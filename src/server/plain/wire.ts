@@ -2,8 +2,8 @@ import type { z } from "@hono/zod-openapi";
 import type { Step } from "../../pipeline/options.ts";
 import type { Drawing, DrawnPicture } from "../drawing.ts";
 import { base64 } from "../images/base64.ts";
-import { encodeImage, type ImageFormat } from "../images/encode.ts";
-import { encodePreview } from "../images/preview.ts";
+import type { ImageFormat } from "../images/encode.ts";
+import type { Pictures } from "../images/pictures.ts";
 import type { Job } from "../queue.ts";
 import type { Service } from "../service.ts";
 import type { JobSchema, ResultSchema } from "./schemas.ts";
@@ -15,19 +15,23 @@ export interface FileOptions {
 
 export type Result = z.output<typeof ResultSchema>;
 
-export function encodePicture(picture: DrawnPicture, { format, quality }: FileOptions) {
-  return encodeImage(picture, { format, quality, text: picture.text });
+export function encodePicture(
+  picture: DrawnPicture,
+  { format, quality }: FileOptions,
+  { pictures }: { pictures: Pictures },
+) {
+  return pictures.encode(picture, { format, quality, text: picture.text });
 }
 
 /** What a job's pictures are handed out by: encoded and hosted once for each job. */
 const hosted = new WeakMap<Drawing, Promise<{ url: string; bytes: Uint8Array<ArrayBuffer> }[]>>();
 
-export function host(drawing: Drawing, options: FileOptions, { files }: Service) {
+export function host(drawing: Drawing, options: FileOptions, service: Service) {
   let result = hosted.get(drawing);
   if (!result) {
     result = Promise.all(drawing.pictures.map(async (picture) => {
-      const bytes = await encodePicture(picture, options);
-      return { url: files.add({ bytes, type: `image/${options.format}` }), bytes };
+      const bytes = await encodePicture(picture, options, service);
+      return { url: service.files.add({ bytes, type: `image/${options.format}` }), bytes };
     }));
     hosted.set(drawing, result);
   }
@@ -90,11 +94,12 @@ export async function toJob(
 }
 
 /** A step's event; previews are data URLs of small PNGs, maps base64 of little-endian Int32. */
-export function toStep(
+export async function toStep(
   job: Job,
   { index, total, timestep, seconds, preview, mergeMaps }: Step,
-  previews: boolean,
+  { pictures, previews }: { pictures: Pictures; previews: boolean },
 ) {
+  const shown = previews ? await Promise.all(preview().map((p) => pictures.preview(p, 256))) : undefined;
   return {
     index,
     total,
@@ -102,7 +107,7 @@ export function toStep(
     seconds,
     progress: job.progress,
     seconds_left: job.secondsLeft ?? null,
-    ...previews && { preview: preview().map((p) => `data:image/png;base64,${encodePreview(p, 256)}`) },
+    ...shown && { preview: shown.map((png) => `data:image/png;base64,${png}`) },
     ...mergeMaps && {
       merge_maps: mergeMaps.map(({ into, ...map }) => ({
         ...map,

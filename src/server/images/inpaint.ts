@@ -1,28 +1,28 @@
 import { blurPicture, type Box, crop, paste, type Pixels, resizePicture } from "../../image/resize.ts";
 import type { Picture } from "../../pipeline/options.ts";
-import type { Img2Img } from "./schema.ts";
 
-/** What is drawn for an inpainting, and how the result goes back into the picture. */
+/** What is drawn for an inpainting, and where the result goes. */
 export interface Inpainting {
   image: Pixels;
   mask: Pixels;
-  /** The finished picture from what was drawn. */
-  finish(drawn: Picture): Pixels;
+  /** The whole picture, and the part of it that is drawn. */
+  base: Pixels;
+  area: Box;
 }
 
-type Options = Pick<
-  Img2Img,
-  | "width"
-  | "height"
-  | "mask_blur"
-  | "inpainting_fill"
-  | "inpaint_full_res"
-  | "inpaint_full_res_padding"
-  | "inpainting_mask_invert"
->;
+/** AUTOMATIC1111's own names. */
+export interface InpaintOptions {
+  width: number;
+  height: number;
+  mask_blur: number;
+  inpainting_fill: number;
+  inpaint_full_res: boolean;
+  inpaint_full_res_padding: number;
+  inpainting_mask_invert: number;
+}
 
 /** As AUTOMATIC1111: white is drawn anew, and what is black keeps the pixels of the original. */
-export function inpainting(original: Picture, given: Picture, options: Options): Inpainting {
+export function startInpainting(original: Picture, given: Picture, options: InpaintOptions): Inpainting {
   const { width, height, inpaint_full_res, inpaint_full_res_padding: padding } = options;
   const grey = greyMask(resizePicture(given, original), options.inpainting_mask_invert === 1);
   const mask = blur(grey, options.mask_blur);
@@ -34,8 +34,14 @@ export function inpainting(original: Picture, given: Picture, options: Options):
   return {
     image: options.inpainting_fill === 0 ? fill(part, partMask) : part,
     mask: partMask,
-    finish: (drawn) => paste(base, resizePicture(drawn, area), { ...area, mask: partMask }),
+    base,
+    area,
   };
+}
+
+/** The finished picture from what was drawn. */
+export function finishInpainting(drawn: Picture, { base, area, mask }: Omit<Inpainting, "image">): Pixels {
+  return paste(base, resizePicture(drawn, area), { ...area, mask });
 }
 
 /** A wide blur of a large mask is that of a smaller one scaled up: the difference cannot be seen, and it takes seconds. */

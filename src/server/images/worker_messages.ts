@@ -1,0 +1,21 @@
+import type { PlainError } from "../../pipeline/messages.ts";
+import type { CodecFiles } from "./codecs.ts";
+import type { WorkName } from "./work.ts";
+
+/** What the picture worker is started with. */
+export interface WorkerData {
+  codecs: CodecFiles;
+  /** On Bun: see `pipeline/bun_packages.ts`. */
+  packages?: Record<string, string>;
+}
+
+export interface ToPictureWorker {
+  name: WorkName;
+  input: unknown[];
+}
+
+/** One answer to each message, in order; before the first, that it is there. */
+export type FromPictureWorker = { type: "ready" } | { type: "done"; output: unknown } | {
+  type: "failed";
+  error: PlainError;
+};
