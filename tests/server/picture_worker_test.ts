@@ -56,6 +56,8 @@ test("the worker writes and reads the same files, and keeps no picture from who 
   const size = { width: 20, height: 50 };
   assert.deepEqual(await pictures.resize(image, size), resizePicture(image, size));
   assert.equal(image.data.length, 48 * 32 * 4);
+  const ofEngine = { ...image, text: TEXT, png: () => encodePng(image) };
+  assert.deepEqual(await pictures.resize(ofEngine, size), resizePicture(image, size));
   await pictures.close();
   assert.equal(starts.count, 1);
   // An answer may still be under way.

@@ -26,7 +26,7 @@ const PngInfoSchema = z.looseObject({ image: z.string() });
 
 export function a1111(service: Service): Hono<AppEnv> {
   const app = new Hono<AppEnv>();
-  const { models, pictures, queue } = service;
+  const { models, queue } = service;
   let settings = defaultSettings(models);
   const adopt = (next: Settings) => {
     settings = next;

@@ -5,6 +5,7 @@
  * @module
  */
 import type { Worker } from "node:worker_threads";
+import type { RgbaImage } from "../../image/png.ts";
 import { restoreError } from "../../pipeline/messages.ts";
 import { HttpError } from "../errors.ts";
 import { startPictureWorker } from "./start_worker.ts";
@@ -31,6 +32,11 @@ interface Task extends ToPictureWorker {
   reject(error: unknown): void;
 }
 
+/** Pictures of the engine have functions, too, which do not cross. */
+function bare<T extends RgbaImage>({ width, height, data }: T): Pick<T, keyof RgbaImage> {
+  return { width, height, data };
+}
+
 /** One worker does one thing at a time, in order. It starts when first needed, and again after it died. */
 export class Pictures {
   readonly #options: Required<PicturesOptions>;
@@ -54,8 +60,8 @@ export class Pictures {
   }
 
   /** A file of the picture. */
-  encode(...input: Input<"encode">): Promise<Output<"encode">> {
-    return this.#do("encode", input);
+  encode(...[picture, options]: Input<"encode">): Promise<Output<"encode">> {
+    return this.#do("encode", [bare(picture), options]);
   }
 
   /** As `decodeImage`, of bytes that are not needed any more. Throws an `HttpError` 429 when too many wait. */
@@ -71,28 +77,30 @@ export class Pictures {
   }
 
   /** As `encodePreview`, of a picture that is not needed any more. */
-  preview(...input: Input<"preview">): Promise<Output<"preview">> {
-    return this.#do("preview", input, { give: true });
+  preview(...[picture, options]: Input<"preview">): Promise<Output<"preview">> {
+    return this.#do("preview", [bare(picture), options], { give: true });
   }
 
-  resize(...input: Input<"resize">): Promise<Output<"resize">> {
-    return this.#do("resize", input);
+  resize(...[picture, options]: Input<"resize">): Promise<Output<"resize">> {
+    return this.#do("resize", [bare(picture), options]);
   }
 
-  cover(...input: Input<"cover">): Promise<Output<"cover">> {
-    return this.#do("cover", input);
+  cover(...[picture, options]: Input<"cover">): Promise<Output<"cover">> {
+    return this.#do("cover", [bare(picture), options]);
   }
 
-  editMask(...input: Input<"editMask">): Promise<Output<"editMask">> {
-    return this.#do("editMask", input);
+  editMask(...[picture, options]: Input<"editMask">): Promise<Output<"editMask">> {
+    return this.#do("editMask", [bare(picture), options]);
   }
 
-  startInpainting(...input: Input<"startInpainting">): Promise<Output<"startInpainting">> {
-    return this.#do("startInpainting", input);
+  startInpainting(
+    ...[original, mask, options]: Input<"startInpainting">
+  ): Promise<Output<"startInpainting">> {
+    return this.#do("startInpainting", [bare(original), bare(mask), options]);
   }
 
-  finishInpainting(...input: Input<"finishInpainting">): Promise<Output<"finishInpainting">> {
-    return this.#do("finishInpainting", input);
+  finishInpainting(...[picture, options]: Input<"finishInpainting">): Promise<Output<"finishInpainting">> {
+    return this.#do("finishInpainting", [bare(picture), options]);
   }
 
   /** Starts the worker now, so that the first picture need not wait for it. */
