@@ -1,6 +1,6 @@
 /**
  * How fast the server answers other requests while it draws: a process of its own, pictures of the embedded model
- * at 256 px one after the other, and meanwhile one request at a time, to the routes that clients poll.
+ * at 256 px and at 512 px one after the other, and meanwhile one request at a time, to the routes that clients poll.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import process from "node:process";
@@ -15,20 +15,21 @@ const SECONDS = 20;
 export async function run(report: Report): Promise<void> {
   const { child, url } = await startServer();
   try {
-    const draw = () =>
+    const draw = (side: number) =>
       fetch(`${url}/generate`, {
         method: "POST",
         headers: { "content-type": "application/json", accept: "image/png" },
-        body: JSON.stringify({ prompt: "a red apple", seed: 1, width: 256, height: 256, steps: 10 }),
+        body: JSON.stringify({ prompt: "a red apple", seed: 1, width: side, height: side, steps: 4 }),
       }).then(checkPicture);
-    await draw(); // warms up
-    for (const [name, drawing] of [["idle", false], ["drawing", true]] as const) {
+    await draw(256); // warms up
+    for (const side of [undefined, 256, 512]) {
+      const name = side ? `drawing ${side}²` : "idle";
       const times = new Map<string, number[]>(ROUTES.map((route) => [route, []]));
       let pictures = 0, ended = false;
-      const pump = drawing
+      const pump = side
         ? (async () => {
           while (!ended) {
-            await draw();
+            await draw(side);
             pictures++;
           }
         })()
@@ -47,7 +48,7 @@ export async function run(report: Report): Promise<void> {
       ended = true;
       await pump;
       report.line(
-        `\n${name}${drawing ? `: ${pictures} pictures` : ""}\nroute${
+        `\n${name}${side ? `: ${pictures} pictures` : ""}\nroute${
           " ".repeat(22)
         }n   median      p99      max`,
       );

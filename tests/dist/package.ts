@@ -22,14 +22,25 @@ const MODEL = `LICENSE README.md model_index.json tome_edge.json scheduler/sched
 const SERVER = `
 import { DeviceError } from "tome-edge";
 import { createApp, Service } from "tome-edge/server";
-const service = await Service.start({ load: { device: "cpu", threads: 1 } });
+const log = (line) => line.includes('"level":"warning"') && console.log(line);
+const service = await Service.start({ load: { device: "cpu", threads: 1 }, log });
 const app = createApp(service);
 console.log((await app.request("/healthz")).status, (await app.request("/readyz")).status);
 const refused = await Service.start({ load: { device: "cpu", threads: 1, module: new WebAssembly.Module(
   Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0)) } });
 console.log(await refused.load().catch((error) => error instanceof DeviceError));
+await service.load();
+const drawn = await app.request("/generate", {
+  method: "POST",
+  headers: { "content-type": "application/json" },
+  body: JSON.stringify({ prompt: "apple", steps: 1, width: 64, height: 64, format: "webp" }),
+});
+const bytes = await drawn.text();
+console.log(drawn.status, drawn.headers.get("content-type"), bytes.slice(0, 4), bytes.slice(8, 12));
 await service.close(0);
 `;
+/** No warning in the log: the worker of pictures runs, too. */
+const SERVED = "200 503\ntrue\n200 image/webp RIFF WEBP\n";
 
 /** The tarball's path. */
 const packed = once(async () => {
@@ -87,13 +98,13 @@ export function testPackage(): void {
   packageTest("a Bun program draws with the package", async () => {
     const cwd = await project();
     await assertDrawn(answerOf(await run([...await bun(), "draw.js"], { cwd })), "2 threads");
-    assert.equal(await run([...await bun(), "server.js"], { cwd }), "200 503\ntrue\n");
+    assert.equal(await run([...await bun(), "server.js"], { cwd }), SERVED);
   });
 
   packageTest("Node, from 20 on, draws with the package on threads", async () => {
     const cwd = await project();
     await assertDrawn(answerOf(await run(["node", "draw.js"], { cwd })), "2 threads");
-    assert.equal(await run(["node", "server.js"], { cwd }), "200 503\ntrue\n");
+    assert.equal(await run(["node", "server.js"], { cwd }), SERVED);
   });
 
   packageTest("so does a newer Node, which has the fast kernels too", async () => {
