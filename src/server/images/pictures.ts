@@ -4,13 +4,12 @@
  *
  * @module
  */
-import type { Worker } from "node:worker_threads";
 import type { RgbaImage } from "../../image/png.ts";
 import { restoreError } from "../../pipeline/messages.ts";
 import { HttpError } from "../errors.ts";
 import { startPictureWorker } from "./start_worker.ts";
 import { buffersOf, WORK, type Work, type WorkName } from "./work.ts";
-import type { FromPictureWorker, ToPictureWorker } from "./worker_messages.ts";
+import type { FromPictureWorker, PictureWorker, ToPictureWorker } from "./worker_messages.ts";
 
 export interface PicturesOptions {
   /** Uploads that may wait. What a job made always may: jobs have a limit of their own. */
@@ -19,7 +18,7 @@ export interface PicturesOptions {
   maxSeconds?: number;
   log?: (line: string) => void;
   /** Undefined where there are no workers. */
-  start?: () => Worker | undefined;
+  start?: () => PictureWorker | undefined;
 }
 
 type Input<Name extends WorkName> = Parameters<Work[Name]>;
@@ -42,7 +41,7 @@ export class Pictures {
   readonly #options: Required<PicturesOptions>;
   readonly #waiting: Task[] = [];
   #running: Task | undefined;
-  #worker: Worker | undefined;
+  #worker: PictureWorker | undefined;
   /** Ends what waits for the worker: with its answer, or with why it died. */
   #settle: ((answer: FromPictureWorker | Error) => void) | undefined;
   /** There are no workers here, or no longer. */
@@ -159,10 +158,14 @@ export class Pictures {
       this.#worker!.postMessage({ name, input } satisfies ToPictureWorker, give ? buffersOf(input) : []);
     });
     if (answer instanceof Error) {
-      throw new HttpError(500, "The picture worker died; its log has the reason under this request's id", {
-        code: "picture_worker",
-        cause: answer,
-      });
+      throw new HttpError(
+        500,
+        "The picture worker died; the server's log has the reason under this request's id",
+        {
+          code: "picture_worker",
+          cause: answer,
+        },
+      );
     }
     if (answer.type === "failed") throw restoreError(answer.error);
     return answer.type === "done" ? answer.output : undefined;
@@ -183,8 +186,8 @@ export class Pictures {
         if (this.#worker === worker) this.#settle?.(message);
       });
       worker.on("messageerror", dead);
-      worker.on("error", (error) => dead(error instanceof Error ? error : new Error(String(error))));
-      worker.on("exit", (code) => dead(new Error(`it ended with ${code}`)));
+      worker.on("error", (error: unknown) => dead(error instanceof Error ? error : new Error(String(error))));
+      worker.on("exit", (code: number) => dead(new Error(`it ended with ${code}`)));
     });
     if (!(answer instanceof Error)) return;
     this.#inPlace = true;
@@ -220,6 +223,6 @@ export class Pictures {
   #end(): void {
     const worker = this.#worker;
     this.#worker = undefined;
-    void worker?.terminate();
+    worker?.terminate();
   }
 }

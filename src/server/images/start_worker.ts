@@ -1,7 +1,6 @@
-import type { Worker } from "node:worker_threads";
 import { builtin } from "../../backend/builtin.ts";
 import { codecFiles } from "./codecs.ts";
-import type { WorkerData } from "./worker_messages.ts";
+import type { PictureWorker, WorkerData } from "./worker_messages.ts";
 
 /** What `worker.ts` imports that is not ours, and from where. */
 const PACKAGES = [
@@ -18,7 +17,7 @@ interface BunGlobal {
 }
 
 /** Starts the picture worker: a thread of Node's kind, which all runtimes that serve have. Undefined where there are none. */
-export function startPictureWorker(): Worker | undefined {
+export function startPictureWorker(): PictureWorker | undefined {
   const threads = builtin("node:worker_threads");
   if (!threads) return undefined;
   const data: WorkerData = { codecs: codecFiles() };

@@ -9,6 +9,16 @@ export interface WorkerData {
   packages?: Record<string, string>;
 }
 
+/** A thread of Node's, as far as needed: its own type would make whoever uses our declarations need Node's. */
+export interface PictureWorker {
+  postMessage(message: unknown, transfer: ArrayBuffer[]): void;
+  // deno-lint-ignore no-explicit-any
+  on(event: "message" | "messageerror" | "error" | "exit", listener: (about: any) => void): unknown;
+  ref(): void;
+  unref(): void;
+  terminate(): unknown;
+}
+
 export interface ToPictureWorker {
   name: WorkName;
   input: unknown[];

@@ -20,7 +20,7 @@ import { readJson } from "../validate.ts";
 import { docs } from "./docs.ts";
 import { ROUTES } from "./routes.ts";
 import { type Generate, GenerateSchema } from "./schemas.ts";
-import { encodePicture, type FileOptions, toJob, toResult, toStep } from "./wire.ts";
+import { encodePicture, type FileOptions, summary, toJob, toResult, toStep } from "./wire.ts";
 
 /** What the wire calls the engine's options. */
 const NAMES = { negativePrompt: "negative_prompt", guidanceScale: "guidance_scale" } as const;
@@ -85,12 +85,7 @@ export function plain(service: Service): OpenAPIHono<AppEnv> {
   };
   const show = (job: Job) => toJob(job, service, asked.get(job) ?? PLAIN);
 
-  app.get("/jobs", async (c) => {
-    const jobs = await Promise.all(
-      service.queue.jobs.map(async (job) => ({ ...await show(job), result: null })),
-    );
-    return c.json({ jobs });
-  });
+  app.get("/jobs", (c) => c.json({ jobs: service.queue.jobs.map(summary) }));
   app.get("/jobs/:id", async (c) => {
     const job = find(c);
     if (/text\/event-stream/.test(c.req.header("accept") ?? "")) return events(c, job, service);

@@ -71,11 +71,8 @@ export async function toResult(
   };
 }
 
-export async function toJob(
-  job: Job,
-  service: Service,
-  file: FileOptions,
-): Promise<z.output<typeof JobSchema>> {
+/** Without what it made, for which pictures have to be written. */
+export function summary(job: Job) {
   return {
     id: job.id,
     dialect: job.options.dialect,
@@ -87,10 +84,18 @@ export async function toJob(
     seconds_left: job.secondsLeft ?? null,
     created_at: new Date(job.createdAt).toISOString(),
     error: job.error?.message ?? null,
-    result: job.result && job.result.stats.length
-      ? await toResult(job, { service, file, withBytes: false })
-      : null,
+    result: null,
   };
+}
+
+export async function toJob(
+  job: Job,
+  service: Service,
+  file: FileOptions,
+): Promise<z.output<typeof JobSchema>> {
+  const hasPictures = job.result && job.result.stats.length > 0;
+  const result = hasPictures ? await toResult(job, { service, file, withBytes: false }) : null;
+  return { ...summary(job), result };
 }
 
 /** A step's event; previews are data URLs of small PNGs, maps base64 of little-endian Int32. */
