@@ -150,8 +150,11 @@ test("a detached job: accepted, followed, listed, fetched", async () => {
   assert.deepEqual([job.state, job.progress, job.step, job.steps, job.error], ["done", 1, 2, 2, null]);
   assert.equal(job.result.images[0].seed, 3);
   assert.equal((await server.app.request(job.result.images[0].url)).status, 200);
+  await picture(); // its file went with the answer, and the list writes none
+  const { bytes } = server.service.files;
   const { jobs } = await (await server.app.request("/jobs")).json();
-  assert.equal(jobs.at(-1).id, job.id);
+  assert.deepEqual([jobs.at(-2).id, jobs.at(-1).state, jobs.at(-1).result], [job.id, "done", null]);
+  assert.equal(server.service.files.bytes, bytes);
 });
 
 test("DELETE stops a job within a step; whoever waits is told; the next draws as ever", async () => {
